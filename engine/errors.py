@@ -1,0 +1,40 @@
+"""What the engine says when its input is wrong: one line, no traceback needed."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """Something the user wrote cannot be used.
+
+    Attributes:
+        name: dotted name of the setting, relative to the trial (``method.epsilon``), or a file.
+        value: what was given.
+        legal: what is legal, and what to do.
+
+    >>> str(InputError("method.epsilon", -1, "a number >= 0"))
+    'method.epsilon: -1 is not legal: a number >= 0'
+    """
+
+    def __init__(self, name: str, value: object, legal: str) -> None:
+        super().__init__(f"{name}: {value} is not legal: {legal}")
+        self.name, self.value, self.legal = name, value, legal
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
+        return type(self), (self.name, self.value, self.legal)  # travels between processes
+
+
+class DataMissing(InputError):
+    """The files of a data set are not on this machine."""
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """``one of a, b, c``, led by the nearest spelling where one is near.
+
+    >>> did_you_mean("dropatack", ["dropattack", "fgm"])
+    "did you mean 'dropattack'? known: dropattack, fgm"
+    """
+    near = get_close_matches(word, known, n=1)
+    lead = f"did you mean {near[0]!r}? " if near else ""
+    return f"{lead}known: {', '.join(sorted(known))}"
