@@ -1,0 +1,98 @@
+"""What a trial is called: the SHA-256 of its canonical form.
+
+Two trials have one key exactly when they compute the same thing. The canonical form holds the resolved
+slots, the data's content hash and the precision, and leaves out every value that equals its default in
+the engine contract :data:`CONTRACT`, so that a setting added later changes no old key. It never holds
+paths, hosts, worker counts, packing or logging options.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from engine.components import plugin_hash
+from engine.config import Trial
+
+CONTRACT = 1
+"""Version of what the engine computes; raised when a default or a result of the engine changes."""
+
+
+def canonical(trial: Trial) -> dict[str, Any]:
+    """The canonical form of a trial, as plain JSON values.
+
+    >>> t = Trial.model_validate(dict(data="digits", model="lenet5_8x8", method="standard", seed=3))
+    >>> form = canonical(t)
+    >>> form["method"], form["seed"]
+    ({}, 3)
+    """
+    parent = trial.parent()
+    form: dict[str, Any] = {
+        "contract": CONTRACT,
+        "data": _data(trial),
+        "model": trial.model_info.canonical,
+        "method": trial.slots.model_dump(mode="json", exclude_defaults=True),
+        "optimizer": {
+            "name": trial.optimizer.name,
+            **trial.optimizer.model_dump(mode="json", exclude_defaults=True),
+        },
+        "epochs": trial.epochs,
+        "batch_size": trial.batch_size,
+        "seed": trial.seed,
+        "precision": trial.precision,
+    }
+    if trial.select != Trial.model_fields["select"].default:
+        form["select"] = trial.select
+    if parent is not None and trial.init is not None:
+        form["init"] = {"key": trial_key(parent), "checkpoint": trial.init.checkpoint}
+    plugins = _plugins(trial)
+    if plugins:
+        form["plugins"] = plugins
+    return form
+
+
+def trial_key(trial: Trial) -> str:
+    """Key of one run: 64 hexadecimal digits."""
+    return _digest(canonical(trial))
+
+
+def cell_key(trial: Trial) -> str:
+    """Key of the cell: the same for every seed."""
+    form = canonical(trial)
+    del form["seed"]
+    if trial.parent() is not None:
+        form["init"]["key"] = cell_key(trial.parent())  # type: ignore[arg-type]
+    return _digest(form)
+
+
+def data_hash(trial: Trial) -> str:
+    """Hash of everything that decides the examples: content, preprocessing and its version."""
+    return _digest(_data(trial))
+
+
+def _data(trial: Trial) -> dict[str, Any]:
+    form = {
+        "content": trial.data.content(),
+        "version": trial.data.version,
+        **trial.data.preprocessing(),
+        "name": trial.data.name,
+    }
+    size = trial.data.train_size
+    if size is not None and size != trial.data.info().sizes.get("train"):
+        form["train_size"] = size
+    return form
+
+
+def _plugins(trial: Trial) -> dict[str, str]:
+    used = {
+        "data": plugin_hash("data", trial.data.name),
+        "models": plugin_hash("models", trial.model["name"]),
+        "methods": plugin_hash("methods", getattr(trial.method, "name", "")),
+    }
+    return {kind: digest for kind, digest in used.items() if digest is not None}
+
+
+def _digest(form: dict[str, Any]) -> str:
+    text = json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

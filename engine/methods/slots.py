@@ -1,0 +1,129 @@
+"""The slots that a method is composed of, as settings.
+
+Every method of the engine minimises
+
+    clean * L(theta, x)  +  mean_t L(theta, x + M_x * r_x^t)  +  mean_t L(theta + M_w * r_w^t, x)
+
+where each term but the first belongs to a slot that may be empty. What the symbols mean is written at
+:class:`Ascent`; :mod:`engine.step` carries it out. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from engine.settings import Count, Frozen, NonNegative, Positive, Probability
+
+
+class Ascent(Frozen):
+    """How one group of targets is perturbed: K ascent steps under a fixed random mask.
+
+    With g^0 the gradient of the clean loss and g^t the gradient that defines the step t = 1 ... K,
+
+        accumulated:  g^t = g^{t-1} + (1/K) grad L(. + M * r^{t-1})
+        current:      g^t = grad L(. + M * r^{t-1})
+
+        replace:      r^t = epsilon * g^t / ||g^t||
+        accumulate:   r^t = r^{t-1} + epsilon * g^t / ||g^t||
+        project:      r^t = Proj_{||r|| <= epsilon}(r^{t-1} + step_size * g^t / ||g^t||)
+
+    starting from r^0 = the same step taken with g^0 from zero. M ~ Bernoulli(p), drawn once per
+    optimisation step and target.
+
+    Attributes:
+        targets: concrete names: parameters, or ``input`` for the input tensor itself.
+        epsilon: radius of the perturbation, an L2 norm in the unit of the target.
+        p: probability that an element is attacked.
+        steps: K, the number of perturbed forward and backward passes.
+        norm_over: what a norm is taken over: each whole ``tensor``, each ``sample`` of the batch
+            (input tensors only), or all targets of the group together (``joint``).
+        update: how a step changes the perturbation, see above.
+        step_size: alpha of ``project``, in the unit of epsilon; None elsewhere.
+        gradient: which gradient defines a step, see above.
+        learn_from: whose gradients update the weights: ``all`` K passes, each with weight 1/K, or the
+            ``last`` one alone.
+        mask_scale: ``none`` leaves M as drawn (then ||M * r|| is about epsilon sqrt(p)); ``inverse_p``
+            multiplies it by 1/p.
+
+    Source: DropAttack, Algorithms 1 and 2 (accumulated, replace, all); the released code accumulates.
+    """
+
+    targets: tuple[str, ...]
+    epsilon: NonNegative
+    p: Probability = 1.0
+    steps: Count = 1
+    norm_over: Literal["tensor", "sample", "joint"] = "tensor"
+    update: Literal["replace", "accumulate", "project"] = "replace"
+    step_size: Positive | None = None
+    gradient: Literal["accumulated", "current"] = "accumulated"
+    learn_from: Literal["all", "last"] = "all"
+    mask_scale: Literal["none", "inverse_p"] = "none"
+
+    @model_validator(mode="after")
+    def _step_size_belongs_to_project(self) -> Self:
+        if (self.update == "project") != (self.step_size is not None):
+            raise ValueError("step_size is given exactly when update is 'project'")
+        return self
+
+    def collapsed(self) -> Self | None:
+        """The same perturbation in its simplest form, None where it perturbs nothing.
+
+        Nothing is perturbed without targets, at epsilon 0 or at p = 0. With a single step only r^0 is
+        ever used, so what follows it (``gradient``, ``learn_from``, the update of ``accumulate``) has no
+        effect; with p = 1 the mask's scale has none, with one target neither has ``joint``.
+        """
+        if not self.targets or self.epsilon == 0 or self.p == 0:
+            return None
+        idle: dict[str, object] = {"targets": tuple(sorted(set(self.targets)))}
+        if self.steps == 1:
+            idle |= {"gradient": "accumulated", "learn_from": "all"}
+            if self.update == "accumulate":
+                idle["update"] = "replace"
+        if self.p == 1:
+            idle["mask_scale"] = "none"
+        if self.norm_over == "joint" and len(set(self.targets)) == 1:
+            idle["norm_over"] = "tensor"
+        return self.model_copy(update=idle)
+
+
+class InputAscent(Ascent):
+    """An :class:`Ascent` on the input.
+
+    Attributes:
+        clamp: (low, high) range that x + M * r is clamped to; None does not clamp.
+    """
+
+    clamp: tuple[float, float] | None = None
+
+
+class Slots(Frozen):
+    """A method, resolved: what is perturbed and how the gradients are combined.
+
+    Attributes:
+        input: perturbation of the input (for text its embedding matrix or its activations), or None.
+        weight: perturbation of weights, or None.
+        clean: weight of the clean loss's gradient (1; the printed Algorithm 2 of DropAttack counts the
+            clean gradient once in each of its two accumulators, which is 2).
+    """
+
+    input: InputAscent | None = None
+    weight: Ascent | None = None
+    clean: NonNegative = 1.0
+
+    def collapsed(self) -> Slots:
+        """The canonical form: slots that do nothing are empty.
+
+        A slot that perturbs nothing is dropped together with its loss term. When both are, what is left
+        is the clean loss alone: standard training, with weight 1 whatever ``clean`` says.
+        """
+        input_, weight = (s.collapsed() if s else None for s in (self.input, self.weight))
+        if input_ is None and weight is None:
+            return Slots()
+        return Slots(input=input_, weight=weight, clean=self.clean)
+
+    @property
+    def passes(self) -> int:
+        """Forward and backward passes of one optimisation step: 1 + K for each slot in use."""
+        return 1 + sum(slot.steps for slot in (self.input, self.weight) if slot)

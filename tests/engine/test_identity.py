@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.config import Trial
+from engine.identity import canonical, cell_key, data_hash, trial_key
+
+BASE: dict[str, Any] = {"data": "digits", "model": "lenet5_8x8"}
+WEIGHTS = ["conv1.w", "conv2.w", "fc1.b"]
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PERTURB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def trial(method: Any, **others: Any) -> Trial:
+    return Trial.model_validate({**BASE, "method": method, **others})
+
+
+def dropattack(**others: Any) -> dict[str, Any]:
+    return {"name": "dropattack", "targets": ["input", "conv1.w"], **others}
+
+
+positive = st.sampled_from([0.01, 0.1, 1.0, 3.0, 9.0])
+probability = st.sampled_from([0.1, 0.3, 0.5, 1.0])
+point = st.fixed_dictionaries(
+    {
+        "epsilon_input": positive,
+        "epsilon_weight": positive,
+        "p_input": probability,
+        "p_weight": probability,
+        "steps": st.integers(1, 3),
+        "targets": st.lists(st.sampled_from(WEIGHTS), min_size=1, unique=True).map(sorted).map(tuple),
+        "lr": st.sampled_from([1e-3, 1e-2]),
+        "epochs": st.integers(1, 3),
+        "batch_size": st.sampled_from([32, 128]),
+        "seed": st.integers(0, 3),
+        "select": st.sampled_from(["val.accuracy", "val.loss"]),
+        "train_size": st.sampled_from([None, 100, 200]),
+    }
+)
+
+
+def of_point(chosen: dict[str, Any]) -> Trial:
+    return trial(
+        dropattack(
+            targets=["input", *chosen["targets"]],
+            epsilon={"input": chosen["epsilon_input"], "weight": chosen["epsilon_weight"]},
+            p={"input": chosen["p_input"], "weight": chosen["p_weight"]},
+            steps=chosen["steps"],
+        ),
+        data={"name": "digits", "train_size": chosen["train_size"]},
+        optimizer={"name": "adam", "lr": chosen["lr"]},
+        **{name: chosen[name] for name in ("epochs", "batch_size", "seed", "select")},
+    )
+
+
+@quick
+@given(point, point)
+def test_two_trials_share_a_key_exactly_when_they_are_the_same(a: dict[str, Any], b: dict[str, Any]) -> None:
+    assert (trial_key(of_point(a)) == trial_key(of_point(b))) == (a == b)
+    seedless = [{name: value for name, value in one.items() if name != "seed"} for one in (a, b)]
+    assert (cell_key(of_point(a)) == cell_key(of_point(b))) == (seedless[0] == seedless[1])
+
+
+@quick
+@given(
+    point,
+    st.sampled_from(sorted(["epsilon_input", "p_weight", "steps", "lr", "epochs", "batch_size"])),
+    st.data(),
+)
+def test_one_different_setting_is_another_cell(
+    chosen: dict[str, Any], name: str, data: st.DataObject
+) -> None:
+    other = {**chosen, name: data.draw(point)[name]}
+    assert (cell_key(of_point(chosen)) == cell_key(of_point(other))) == (chosen[name] == other[name])
+
+
+@quick
+@given(point, st.sampled_from(["p", "epsilon"]))
+def test_an_attack_that_does_nothing_is_standard_training(chosen: dict[str, Any], silent: str) -> None:
+    idle = {**chosen, f"{silent}_input": 0, f"{silent}_weight": 0}
+    standard = of_point(chosen).model_dump() | {"method": {"name": "standard"}}
+    assert trial_key(of_point(idle)) == trial_key(Trial.model_validate(standard))
+
+
+@quick
+@given(point)
+def test_a_silent_group_is_as_if_it_were_not_named(chosen: dict[str, Any]) -> None:
+    silent = of_point({**chosen, "p_weight": 0})
+    settings_ = silent.model_dump()
+    settings_["method"] |= {"targets": ["input"]}
+    assert trial_key(silent) == trial_key(Trial.model_validate(settings_))
+
+
+@quick
+@given(point, st.randoms(use_true_random=False))
+def test_the_order_of_settings_changes_no_key(chosen: dict[str, Any], order: Any) -> None:
+    def shuffled(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        names = list(value)
+        order.shuffle(names)
+        return {name: shuffled(value[name]) for name in names}
+
+    one = of_point(chosen)
+    assert trial_key(Trial.model_validate(shuffled(one.model_dump()))) == trial_key(one)
+
+
+def test_equal_by_meaning() -> None:
+    groups: list[list[Any]] = [
+        [dropattack(epsilon=5), dropattack(epsilon={"input": 5, "weight": 5.0}), dropattack()],
+        [dropattack(targets=["input", "conv1.weight"]), dropattack(targets=["conv1.w", "input", "input"])],
+        [dropattack(update="accumulate"), dropattack(update="replace")],  # K = 1 takes no second step
+        [dropattack(p=1, mask_scale="inverse_p"), dropattack(p=1)],
+        [dropattack(targets=["input"], norm_over="joint"), dropattack(targets=["input"])],
+        ["fgm", {"name": "fgm"}, dropattack(targets=["input"], epsilon=1, p=1)],
+        ["standard", dropattack(p=0, clean_weight=2), {"name": "pgd", "epsilon": 0}, {}, {"clean": 3}],
+    ]
+    keys = [{trial_key(trial(method)) for method in group} for group in groups]
+    assert [len(found) for found in keys] == [1] * len(groups)
+    assert keys[0] == keys[1] == keys[2]
+    different = set().union(keys[0], keys[3], keys[4], keys[5], keys[6])
+    assert len(different) == 5
+
+
+def test_different_by_meaning() -> None:
+    trials = [
+        trial("standard"),
+        trial("standard", optimizer={"name": "adamw"}),
+        trial("standard", optimizer={"name": "sgd"}),
+        trial("standard", optimizer={"name": "adam", "weight_decay": 0.01}),
+        trial("standard", select="val.loss"),
+        trial(dropattack(update="accumulate", steps=2)),
+        trial(dropattack(steps=2)),
+        trial(dropattack(clean_weight=2)),
+        trial(dropattack(mask_scale="inverse_p")),
+        trial(dropattack(norm_over="joint", targets=["conv1.w", "conv2.w"])),
+        trial(dropattack(targets=["conv1.w", "conv2.w"])),
+        trial(dropattack(targets=["input"], norm_over="sample")),
+        trial("fgm"),
+        trial("pgd"),
+    ]
+    assert len({cell_key(one) for one in trials}) == len(trials)
+
+
+def test_a_child_has_its_parents_key() -> None:
+    children = [
+        trial("fgm", init={"from": {"method": "standard"}}, seed=3),
+        trial("fgm", init={"from": {"method": "standard", "epochs": 3}}, seed=3),
+        trial("fgm", init={"from": {"method": "standard"}, "checkpoint": "last"}, seed=3),
+        trial("fgm", seed=3),
+    ]
+    assert canonical(children[0])["init"]["key"] == trial_key(trial("standard", seed=3))
+    assert len({trial_key(one) for one in children}) == 4
+    same = trial("fgm", init={"from": {"method": dropattack(p=0)}}, seed=3)
+    assert trial_key(same) == trial_key(children[0])
+    assert cell_key(children[0]) == cell_key(children[0].model_copy(update={"seed": 4}))
+
+
+def test_the_whole_training_set_by_its_size() -> None:
+    sizes = [
+        data_hash(trial("standard", data={"name": "digits", "train_size": n})) for n in (None, 1437, 100)
+    ]
+    assert sizes[0] == sizes[1] != sizes[2]
+
+
+def test_a_key_holds_no_seed_of_a_cell_and_no_defaults() -> None:
+    form = canonical(trial("standard", seed=3))
+    assert (form["seed"], form["method"], form["optimizer"]) == (3, {}, {"name": "adam"})
+    assert len(trial_key(trial("standard"))) == 64
