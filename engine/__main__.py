@@ -1,0 +1,91 @@
+"""``python -m engine trial.yaml``: train one trial with no cluster software installed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from engine.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train the trial of a YAML file and print one line an epoch, then the result as JSON.
+
+    SIGINT and SIGTERM checkpoint and stop; the same command continues. Exit codes: 0 completed or
+    diverged, 2 wrong input, 75 stopped and resumable.
+    """
+    parser = argparse.ArgumentParser(prog="python -m engine", description=main.__doc__)
+    parser.add_argument("trial", type=Path, help="YAML file: the settings of a trial, and its seed")
+    parser.add_argument("--folder", type=Path, default=Path("trials"), help="where checkpoints live")
+    parser.add_argument("--keep", choices=["none", "best", "last"], default="none")
+    parser.add_argument("--plugin", action="append", default=[], help="a file with a component of yours")
+    options = parser.parse_args(arguments)
+    try:
+        return _run(options)
+    except InputError as error:
+        print(f"{options.trial}: {error}", file=sys.stderr)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = ".".join(map(str, problem["loc"])) or "trial"
+            ours = problem.get("ctx", {}).get("error")
+            line = ours if isinstance(ours, InputError) else f"{name}: {problem['input']!r}: {problem['msg']}"
+            print(f"{options.trial}: {line}", file=sys.stderr)
+    return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    from engine.components import load_plugin
+    from engine.config import Trial
+    from engine.distributed import from_environment
+    from engine.identity import trial_key
+    from engine.report import Event, Signal
+    from engine.train import train
+
+    for plugin in options.plugin:
+        load_plugin(plugin)
+    trial = Trial.model_validate(_read(options.trial))
+    key = trial_key(trial)
+    asked: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda n, _: asked.append(n))
+
+    def report(event: Event) -> Signal:
+        if event.metrics:
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
+            print(f"epoch {event.epoch}/{trial.epochs}  {shown}", flush=True)
+        return "stop" if asked else "continue"
+
+    parent = trial.parent()
+    start = None
+    if parent is not None and trial.init is not None:
+        start = options.folder / trial_key(parent) / f"{trial.init.checkpoint}.pt"
+    with from_environment() as workers:
+        result = train(trial, report, options.folder / key, workers=workers, keep=options.keep, parent=start)
+    if workers.rank == 0:
+        shown = {k: v for k, v in asdict(result).items() if k not in ("correct", "history")}
+        print(json.dumps({"key": key, **shown}, indent=2))
+    return 75 if result.status == "stopped" else 0
+
+
+def _read(path: Path) -> Any:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("trial", str(path), f"a file that can be read ({error.strerror})") from None
+    except YAMLError as error:
+        raise InputError("trial", str(path), f"YAML 1.2 ({' '.join(str(error).split())})") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Checkpoints: written atomically, enough of them kept to continue bit for bit.
+
+No generator's state needs saving: every draw is a function of (seed, epoch or step, place), and torch's
+global generator is seeded anew at each step (:mod:`engine.perturb.random`). The slots of the methods
+carry no state from step to step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.errors import InputError
+from engine.files import write_atomic
+
+RESUME = "resume.pt"
+State = dict[str, Tensor]
+
+
+@dataclass
+class Progress:
+    """Where a trial stands; all that its loop carries besides model and optimiser.
+
+    Attributes:
+        epoch: epochs finished. step: optimisation steps finished in the epoch under way.
+        loss, correct, seen: sums over the examples of that epoch so far, over all workers.
+        history: metrics of the finished epochs. best_epoch: the chosen one, from 1; 0 before the first.
+        best: weights of the chosen epoch.
+        seconds: of training so far, by phase.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    correct: float = 0.0
+    seen: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best: State = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def save(folder: Path, key: str, model: State, optimizer: dict[str, Any], progress: Progress) -> Path:
+    """Write the point from which the trial can continue, behind the SHA-256 of its bytes."""
+    body = _bytes({"key": key, "model": model, "optimizer": optimizer, **vars(progress)})
+    write_atomic(folder / RESUME, hashlib.sha256(body).digest() + body)
+    return folder / RESUME
+
+
+def load(folder: Path, key: str, device: torch.device) -> tuple[State, dict[str, Any], Progress] | None:
+    """The saved point, None where there is none.
+
+    A damaged file is set aside and treated as absent: the trial starts afresh, which costs time and no
+    truth. One of another trial is refused.
+
+    Raises:
+        InputError: the folder belongs to another trial.
+    """
+    path = folder / RESUME
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if hashlib.sha256(content[32:]).digest() != content[:32]:  # torch.load itself checks no checksum
+        with suppress(FileNotFoundError):  # another worker of the trial has set it aside
+            path.rename(path.with_suffix(".damaged"))
+        return None
+    saved = torch.load(io.BytesIO(content[32:]), map_location=device, weights_only=True)
+    if saved.pop("key") != key:
+        raise InputError("folder", str(folder), f"a folder of trial {key[:12]}; it holds another trial")
+    return saved.pop("model"), saved.pop("optimizer"), Progress(**saved)
+
+
+def save_weights(folder: Path, checkpoint: str, model: State) -> Path:
+    """Keep weights under the name of their checkpoint (``best``, ``last``)."""
+    path = folder / f"{checkpoint}.pt"
+    write_atomic(path, _bytes(model))
+    return path
+
+
+def load_weights(path: Path, device: torch.device) -> State:
+    """Weights that :func:`save_weights` kept.
+
+    Raises:
+        InputError: the file is not there.
+    """
+    if not path.is_file():
+        raise InputError("init.from", str(path), "a checkpoint that its trial kept; train the parent first")
+    state: State = torch.load(path, map_location=device, weights_only=True)
+    return state
+
+
+def _bytes(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,114 @@
+"""The workers that share one trial's batch, and the sums that they need.
+
+The result is the same for 1 worker and for n at equal global batch. Each of the n workers takes a
+contiguous share of every global batch and scales its summed loss by n / (global batch), so that the mean
+which DistributedDataParallel takes over the workers is the gradient of the global mean loss.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+CPU = torch.device("cpu")
+
+TIMEOUT = timedelta(minutes=5)
+"""A worker that waits longer for the others raises instead of hanging."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process's place among the workers of a trial.
+
+    Attributes:
+        rank: 0 ... size - 1; rank 0 reports and writes.
+        size: number of workers.
+        device: where this worker's tensors live.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = CPU
+
+    def share(self, global_batch: Tensor) -> Tensor:
+        """This worker's part of a global batch of positions (B,); contiguous, nearly equal parts."""
+        return global_batch.tensor_split(self.size)[self.rank] if self.size > 1 else global_batch
+
+    def total(self, x: Tensor) -> Tensor:
+        """Sum over the workers, on all of them; in place where there are several."""
+        if self.size > 1:
+            dist.all_reduce(x)
+        return x
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Mean over the workers, on all of them."""
+        return self.total(x.clone()).div_(self.size) if self.size > 1 else x
+
+    def agree(self, value: int) -> int:
+        """Rank 0's value, on all workers."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor([value], device=self.device)
+        dist.broadcast(shared, src=0)
+        return int(shared.item())
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network as it is called in training: behind DistributedDataParallel when shared.
+
+        Buffers are not broadcast before each forward: several train-mode forwards precede a backward's
+        end in one step, and the copy would invalidate their graphs on CUDA.
+        """
+        if self.size == 1:
+            return network
+        ids = [self.device.index or 0] if self.device.type == "cuda" else None
+        return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+
+
+def unsynchronised(forward: nn.Module) -> Any:
+    """A pass inside this block adds to the local gradients and leaves averaging to a later pass."""
+    return forward.no_sync() if isinstance(forward, DistributedDataParallel) else nullcontext()
+
+
+def default_device(index: int = 0) -> torch.device:
+    """The GPU at hand, else the CPU."""
+    return torch.device("cuda", index) if torch.cuda.is_available() else CPU
+
+
+@contextmanager
+def group(
+    rank: int, size: int, address: str, device: torch.device = CPU
+) -> Iterator[Workers]:
+    """A process group of ``size`` workers that meet at ``address`` (``tcp://host:port``).
+
+    NCCL on GPUs, gloo on CPUs. Models and optimisers must be gone before the block ends: gloo aborts
+    when DistributedDataParallel outlives its group.
+    """
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, init_method=address, rank=rank, world_size=size, timeout=TIMEOUT)
+    try:
+        yield Workers(rank, size, device)
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def from_environment() -> Iterator[Workers]:
+    """The workers that ``torchrun`` started, or this process alone."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Workers(device=default_device())
+        return
+    device = default_device(int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    with group(int(os.environ["RANK"]), size, "env://", device) as workers:
+        yield workers

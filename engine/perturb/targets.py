@@ -1,0 +1,100 @@
+"""Where a perturbation acts: weights, or the input tensor. Apart from what the perturbation is.
+
+Traps that this file exists for: weights are restored from a saved copy, not by subtracting, since
+``w + r - r`` is not ``w`` in floating point and replicas would drift; they are restored also when the
+pass raises; a perturbed weight keeps its storage, which cuDNN's recurrent layers rely on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from engine.data.examples import Batch
+
+
+@contextmanager
+def perturbed(network: nn.Module, r: Mapping[str, Tensor]) -> Iterator[None]:
+    """Weights theta + r inside the block, bit for bit theta after it."""
+    weights = {name: network.get_parameter(name) for name in r}
+    with torch.no_grad():
+        saved = {name: w.detach().clone() for name, w in weights.items()}
+        try:
+            for name, w in weights.items():
+                w.add_(r[name])
+            with torch.enable_grad():
+                yield
+        finally:
+            for name, w in weights.items():
+                w.copy_(saved[name])
+
+
+@contextmanager
+def captured(network: nn.Module, names: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
+    """The gradients that a backward pass inside the block brings to these parameters.
+
+    ``.grad`` holds the sum over the passes of a step; what defines a perturbation is the gradient of one
+    pass, taken here on its way, before it is added and before DistributedDataParallel averages it.
+    """
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str, g: Tensor) -> None:
+        found[name] = g
+
+    handles = [network.get_parameter(n).register_hook(partial(keep, n)) for n in names]  # type: ignore[no-untyped-call]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def input_shape(network: nn.Module, batch: Batch) -> tuple[int, ...]:
+    """Shape of the tensor that the target ``input`` stands for: pixels, or the embedded text."""
+    x = batch.views[0]
+    if batch.lengths is None:
+        return tuple(x.shape)
+    return (*x.shape, network.get_parameter("embedding.weight").shape[1])
+
+
+def logits_of(
+    forward: nn.Module,
+    network: nn.Module,
+    batch: Batch,
+    r: Tensor | None = None,
+    clamp: tuple[float, float] | None = None,
+) -> Tensor:
+    """logits_BC of a batch whose input is perturbed by r.
+
+    Args:
+        forward: what is called: the network, or its DistributedDataParallel wrapper.
+        network: the network itself.
+        batch: images, or texts with lengths.
+        r: added to the pixels x_BCHW, or to the embedded text h_BTD; None adds nothing.
+        clamp: range that perturbed pixels are clamped to.
+    """
+    x = batch.views[0]
+    if batch.lengths is None:
+        if r is not None:
+            x = x + r
+            x = x.clamp(*clamp) if clamp is not None else x
+        images: Tensor = forward(x)
+        return images
+    if r is None:
+        plain: Tensor = forward(x, batch.lengths)
+        return plain
+
+    def shift(module: nn.Module, inputs: object, h_BTD: Tensor) -> Tensor:
+        moved = h_BTD + r
+        return moved.clamp(*clamp) if clamp is not None else moved
+
+    handle = network.get_submodule("embedding").register_forward_hook(shift)
+    try:
+        texts: Tensor = forward(x, batch.lengths)
+        return texts
+    finally:
+        handle.remove()
