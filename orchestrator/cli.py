@@ -1,0 +1,252 @@
+"""The command ``perturb``: a thin skin over the Python API; heavy packages are imported where used."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from orchestrator.store import Store
+    from orchestrator.sweep import Sweep
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Sweeps of perturbation training: one file, hundreds of trials, one ledger, MLflow grids.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+SweepFile = Annotated[Path, typer.Argument(help="The sweep file (YAML).", show_default=False)]
+SweepName = Annotated[str, typer.Argument(help="A sweep file, or the name of a sweep in the store.")]
+Set = Annotated[
+    list[str], typer.Option("--set", metavar="NAME=VALUE", help="Override a value, e.g. trial.epochs=1.")
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", envvar="PERTURB_STORE", help="Where ledger, checkpoints and reports live."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
+
+
+@app.command()
+def plan(sweep: SweepFile, set_: Set = [], store: StoreOption = None, as_json: Json = False) -> None:  # noqa: B006
+    """Show what a sweep would train: cells, trials, done, to do. Nothing is written."""
+    from orchestrator import preflight
+    from orchestrator.ledger import Ledger
+    from orchestrator.plan import plan as plan_sweep
+
+    loaded = _load(sweep, set_)
+    planned = plan_sweep(loaded, Ledger(_store(store)))
+    warnings = preflight.missing_data(preflight.cells_of(loaded, planned.grid))
+    if as_json:
+        print(json.dumps({"sweep": loaded.name, **planned.counts(), "warnings": warnings}))
+        return
+    from orchestrator.views import plan_view
+
+    console.print(plan_view(loaded, planned, _store(store)))
+    for warning in warnings:
+        errors.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def run(
+    sweep: SweepFile,
+    set_: Set = [],  # noqa: B006
+    store: StoreOption = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto, host:port.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Run in this process, without Ray.")] = False,
+    cpus: Annotated[int | None, typer.Option(help="CPUs of the Ray started here; all by default.")] = None,
+    track: Annotated[bool, typer.Option(help="Write to MLflow.")] = True,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MLFLOW_TRACKING_URI", help="MLflow server; a SQLite file of the store otherwise."
+        ),
+    ] = None,
+) -> None:
+    """Train what is left of a sweep, track it and report it; run it again to continue."""
+    from orchestrator.run import Options
+    from orchestrator.run import run as run_sweep
+
+    options = Options(store, address, local, cpus, track, tracking_uri)
+    ended = run_sweep(_load(sweep, set_), options, console)
+    from orchestrator.views import ending
+
+    for line in ending(str(sweep), ended, _store(store)):
+        console.print(line, highlight=False, soft_wrap=True)
+    raise typer.Exit(ended.exit_code)
+
+
+@app.command()
+def status(
+    sweep: Annotated[str | None, typer.Argument(help="A sweep's file or name; all when left out.")] = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show how sweeps stand, from the store alone."""
+    from orchestrator.views import progress_of, status_view
+
+    place = _store(store)
+    names = [_name(sweep)] if sweep else place.names("sweeps")
+    found = [progress for name in names if (progress := progress_of(place, name))]
+    if sweep and not found:
+        _unknown(sweep, place)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        console.print(status_view(found, place))
+
+
+@app.command()
+def stop(sweep: SweepName, store: StoreOption = None) -> None:
+    """Ask a running sweep to drain: its trials checkpoint, and `perturb run` continues them."""
+    from orchestrator.job import stop_flag
+
+    place = _store(store)
+    name = _known(sweep, place)
+    place.put(stop_flag(name), b"")
+    console.print(f"asked {name} to stop; `perturb status {name}` shows when it has")
+
+
+@app.command()
+def logs(
+    key: Annotated[str, typer.Argument(help="A trial's key, or how it begins.")], store: StoreOption = None
+) -> None:
+    """Print the log of a trial."""
+    place = _store(store)
+    found = [name for name in place.names("logs") if name.startswith(key)]
+    if len(found) != 1:
+        legal = "give the beginning of exactly one"
+        _fail(f"key: {key!r} begins {len(found)} of the logs in {place.location}; {legal}")
+    print((place.get(f"logs/{found[0]}") or b"").decode(), end="")
+
+
+@app.command()
+def report(sweep: SweepFile, set_: Set = [], store: StoreOption = None) -> None:  # noqa: B006
+    """Write and show a sweep's grids, curves and tables from what the ledger holds."""
+    from orchestrator.api import report as report_sweep
+
+    files, tables = report_sweep(_load(sweep, set_), store)
+    for shown in tables:
+        console.print(shown)
+    console.print(f"report  {files[0]}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def track(
+    sweep: SweepFile,
+    set_: Set = [],  # noqa: B006
+    store: StoreOption = None,
+    tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
+) -> None:
+    """Bring MLflow up to date with the ledger; what is there already is not written twice."""
+    from orchestrator.api import track as track_sweep
+
+    track_sweep(_load(sweep, set_), store, tracking_uri)
+    console.print("MLflow holds what the ledger holds")
+
+
+@app.command()
+def ui(
+    store: StoreOption = None,
+    port: Annotated[int, typer.Option(help="Port of the page.")] = 5000,
+    host: Annotated[str, typer.Option(help="Address it listens on.")] = "127.0.0.1",
+) -> None:
+    """Open MLflow's pages on the store."""
+    from orchestrator.ui import serve
+
+    raise typer.Exit(serve(_store(store), host, port))
+
+
+@app.command()
+def schema() -> None:
+    """Print the sweep file's JSON Schema, for editors."""
+    from orchestrator.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def data(
+    name: Annotated[
+        str | None, typer.Argument(help="A data set to fetch; all are listed when left out.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(envvar="PERTURB_DATA", help="The data folder.")] = None,
+) -> None:
+    """List data sets and what is missing, or fetch one into the data folder."""
+    from orchestrator.views import data_view
+
+    if name is None:
+        console.print(data_view(root))
+        return
+    if root is None:
+        _fail("PERTURB_DATA: not set: give --root, the folder that data sets are kept in")
+    from engine.data.fetch import fetch
+
+    fetch(name, root)
+    console.print(f"{name} is in {root}")
+
+
+def main() -> None:
+    """Entry point: errors of the user's making are one line each and exit code 2, others keep their traceback."""
+    from engine.errors import InputError
+    from orchestrator.lock import SweepHeld
+    from orchestrator.problems import SweepError
+
+    try:
+        app()
+    except SweepError as error:
+        _fail(str(error))
+    except InputError as error:
+        _fail(str(error))
+    except SweepHeld as error:
+        _fail(str(error), code=3)
+    except KeyboardInterrupt:
+        _fail("stopped at once; run the same command to continue from the last checkpoints", code=75)
+
+
+def _fail(text: str, code: int = 2) -> NoReturn:
+    errors.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _store(location: str | None) -> Store:
+    from orchestrator.store import Store
+
+    return Store(location)
+
+
+def _load(path: Path, overrides: list[str]) -> Sweep:
+    from orchestrator.sweep import load
+
+    return load(path, overrides)
+
+
+def _name(sweep: str) -> str:
+    """The name of a sweep given by its file or its name."""
+    if sweep.endswith((".yaml", ".yml")) and Path(sweep).is_file():
+        return _load(Path(sweep), []).name
+    return sweep
+
+
+def _known(sweep: str, place: Store) -> str:
+    name = _name(sweep)
+    if name not in place.names("sweeps"):
+        _unknown(sweep, place)
+    return name
+
+
+def _unknown(sweep: str, place: Store) -> NoReturn:
+    known = ", ".join(place.names("sweeps")) or "none"
+    _fail(f"sweep: {sweep!r} has not been run in {place.location}; known: {known}")
+
+
+if __name__ == "__main__":
+    main()

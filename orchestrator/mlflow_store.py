@@ -1,0 +1,210 @@
+"""MLflow's client with what a sweep needs: found by tags, logged in batches, quiet, never long in retries.
+
+MLflow is imported where a :class:`Client` is made (1 to 2 s), and the fluent API with its global state is
+not used at all. The file store is not supported by MLflow any more; without a server it is SQLite.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+METRICS, PARAMS_AND_TAGS = 1000, 100
+"""What MLflow takes in one ``log_batch`` (``mlflow.utils.validation``)."""
+
+PAGE = 1000
+"""Runs that one search brings."""
+
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""Set where the user has not: MLflow's own defaults keep trying for minutes, and report usage."""
+
+NOISY = ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "urllib3.connectionpool")
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of a metric: ``time`` in milliseconds since 1970, ``step`` a whole number."""
+
+    name: str
+    value: float
+    time: int
+    step: int = 0
+
+
+@dataclass
+class Known:
+    """A run as it is known: its id and what it holds."""
+
+    id: str
+    status: str
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def default_uri(store: Path) -> str:
+    """Tracking URI of the embedded store of a local folder."""
+    return f"sqlite:///{(store / 'mlflow.db').resolve().as_posix()}"
+
+
+def default_artifacts(store: Path) -> str:
+    """Where the artifacts of the embedded store lie."""
+    return (store / "mlartifacts").resolve().as_uri()
+
+
+class Client:
+    """One tracking store.
+
+    Args:
+        uri: ``sqlite:///...``, ``postgresql://...``, ``http://...``.
+        artifact_root: under which new experiments keep their artifacts; None leaves it to the server.
+
+    All methods raise what MLflow raises: ``MlflowException``, or ``OSError`` for artifacts.
+    """
+
+    def __init__(self, uri: str, artifact_root: str | None = None) -> None:
+        for name, value in PATIENCE.items():
+            os.environ.setdefault(name, value)
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        from mlflow import MlflowClient
+
+        for name in NOISY:  # after the import, which sets levels of its own
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self.mlflow = MlflowClient(tracking_uri=uri)
+        self.artifact_root = artifact_root
+
+    def experiment(self, name: str) -> str:
+        """Id of the experiment of this name, made when there is none, restored when it was deleted."""
+        found = self.mlflow.get_experiment_by_name(name)
+        if found is not None:
+            if found.lifecycle_stage == "deleted":
+                self.mlflow.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+        location = f"{self.artifact_root.rstrip('/')}/{name}" if self.artifact_root else None
+        return str(self.mlflow.create_experiment(name, location))
+
+    def runs(self, experiment: str, tag: str) -> dict[str, Known]:
+        """Runs of an experiment that are not deleted, by the value of a tag; the oldest of several."""
+        found: dict[str, Known] = {}
+        token: str | None = None
+        while True:
+            page = self.mlflow.search_runs(
+                [experiment], order_by=["attributes.start_time ASC"], max_results=PAGE, page_token=token
+            )
+            for run in page:
+                if tag in run.data.tags:
+                    known = Known(
+                        run.info.run_id, run.info.status, run.data.tags, run.data.params, run.data.metrics
+                    )
+                    found.setdefault(run.data.tags[tag], known)
+            token = page.token
+            if not token:
+                return found
+
+    def create(self, experiment: str, name: str, start: int, tags: Mapping[str, str]) -> Known:
+        """A new run. start: milliseconds since 1970."""
+        run = self.mlflow.create_run(experiment, start_time=start, tags=dict(tags), run_name=name)
+        return Known(run.info.run_id, "RUNNING", dict(tags))
+
+    def delete(self, run: Known) -> None:
+        """Delete a run; MLflow keeps it in its bin."""
+        self.mlflow.delete_run(run.id)
+
+    def log(
+        self,
+        run: Known,
+        values: Sequence[Value] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log in as few calls as MLflow's limits allow; tags go last, so that they can say "all is there"."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        metrics = [Metric(metric_name(v.name), finite(v.value), v.time, v.step) for v in values]
+        fresh = {key: value for key, value in (params or {}).items() if run.params.get(key) != value}
+        for some in _chunks([Param(key, value) for key, value in fresh.items()], PARAMS_AND_TAGS):
+            self.mlflow.log_batch(run.id, params=some)
+        *earlier, last = list(_chunks(metrics, METRICS - PARAMS_AND_TAGS)) or [[]]
+        for some in earlier:
+            self.mlflow.log_batch(run.id, metrics=some)
+        if last or tags:
+            self.mlflow.log_batch(run.id, metrics=last, tags=[RunTag(k, v) for k, v in (tags or {}).items()])
+        run.params.update(fresh)
+        run.tags.update(tags or {})
+        run.metrics.update({metric_name(v.name): v.value for v in values})
+
+    def history(self, run: Known, name: str) -> list[tuple[int, float]]:
+        """(step, value) of all that was logged of a metric."""
+        return [(m.step, m.value) for m in self.mlflow.get_metric_history(run.id, metric_name(name))]
+
+    def end(self, run: Known, status: str, time: int | None = None) -> None:
+        """Close a run as ``FINISHED``, ``FAILED`` or ``KILLED``."""
+        self.mlflow.set_terminated(run.id, status, time)
+        run.status = status
+
+    def set_status(self, run: Known, status: str) -> None:
+        """Close a run, or make it a running or waiting (``SCHEDULED``) one again."""
+        if status in ("FINISHED", "FAILED", "KILLED"):
+            self.end(run, status)
+            return
+        self.mlflow.update_run(run.id, status=status)
+        run.status = status
+
+    def files(self, run: Known, paths: Iterable[Path], folder: str) -> None:
+        """Upload files as artifacts."""
+        for path in paths:
+            self.mlflow.log_artifact(run.id, str(path), folder)
+
+    def table(self, run: Known, columns: Mapping[str, list[Any]], name: str) -> None:
+        """Log a table that MLflow shows as one, in place of an earlier one of this name.
+
+        ``log_table`` appends to a table that is there, so that the second time its JSON is written over.
+        """
+        import pandas
+
+        frame = pandas.DataFrame(columns)
+        if name in run.tags.get("mlflow.loggedArtifacts", ""):
+            self.mlflow.log_text(run.id, frame.to_json(orient="split", index=False), name)
+            return
+        self.mlflow.log_table(run.id, frame, name)
+        run.tags["mlflow.loggedArtifacts"] = run.tags.get("mlflow.loggedArtifacts", "") + name
+
+
+def public(uri: str) -> str:
+    """A tracking URI without the user and password in it.
+
+    >>> public("postgresql://anna:secret@db/mlflow"), public("sqlite:///a.db")
+    ('postgresql://db/mlflow', 'sqlite:///a.db')
+    """
+    return re.sub(r"(?<=://)[^/@]*@", "", uri)
+
+
+def metric_name(text: str) -> str:
+    """A metric's name with what MLflow does not take replaced.
+
+    >>> metric_name("curve.p = 0.5 (a).test.accuracy")
+    'curve.p _ 0.5 _a_.test.accuracy'
+    """
+    return re.sub(r"[^\w. /-]", "_", text)[:250]
+
+
+def finite(value: float) -> float:
+    """Infinity as the largest float, which is what MLflow's databases make of it; NaN stays."""
+    largest = sys.float_info.max
+    return value if value != value else max(-largest, min(largest, value))
+
+
+def _chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[i : i + size] for i in range(0, len(items), size)]

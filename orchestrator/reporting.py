@@ -1,0 +1,105 @@
+"""A sweep's reports and its record in MLflow, from what the ledger holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from engine.errors import InputError
+from orchestrator.cells import Point
+from orchestrator.ledger import Ledger
+from orchestrator.row import Row
+from orchestrator.store import Store
+from orchestrator.sweep import Sweep
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from orchestrator.tracker import Tracker
+
+
+def tracking_place(store: Store, uri: str | None) -> tuple[str, str | None]:
+    """MLflow's address and artifact folder: the given server, else SQLite inside a local store.
+
+    Raises:
+        InputError: a remote store holds no SQLite file, and no server was given.
+    """
+    from orchestrator.mlflow_store import default_artifacts, default_uri
+
+    if uri:
+        return uri, None
+    if store.local is None:
+        raise InputError("MLFLOW_TRACKING_URI", "nothing", "the address of a server for a remote store")
+    store.local.mkdir(parents=True, exist_ok=True)
+    return default_uri(store.local), default_artifacts(store.local)
+
+
+def rows_of(sweep: Sweep, ledger: Ledger, points: Sequence[Point]) -> list[Row]:
+    """The ledger's rows of a sweep's trials, failed ones included."""
+    from orchestrator.plan import plan
+
+    planned = plan(sweep, ledger)
+    cells = {point.cell for point in points}
+    return ledger.read(job.key for job in planned.jobs if job.cell in cells)
+
+
+def start_tracker(
+    sweep: Sweep, store: Store, points: Sequence[Point], rows: Sequence[Row], uri: str | None
+) -> Tracker:
+    """A tracker for a sweep that is about to run."""
+    from orchestrator.tracker import Tracker
+
+    place = tracking_place(store, uri)
+    return Tracker(*place, sweep.name, points, sweep.metric, sweep.seeds, rows)
+
+
+def write(sweep: Sweep, store: Store, points: Sequence[Point], rows: Sequence[Row]) -> list[Path]:
+    """Write a sweep's reports into the store; returns the files, the page first.
+
+    On a remote store they are written to a temporary folder and put there, and their names returned.
+    """
+    from orchestrator.report import write_reports
+
+    folder = store.folder(f"sweeps/{sweep.name}/report")
+    with TemporaryDirectory(prefix="perturb-report-") as temporary:
+        files = write_reports(
+            folder or Path(temporary), sweep.name, sweep.description, points, rows, sweep.metric,
+            sweep.seeds, sweep.reports, sweep.text, selects_on_test(sweep),
+        )  # fmt: skip
+        if folder is None:
+            for file in files:
+                store.put(f"sweeps/{sweep.name}/report/{file.name}", file.read_bytes())
+    return files
+
+
+def show(sweep: Sweep, points: Sequence[Point], rows: Sequence[Row]) -> list[RenderableType]:
+    """The reports as tables for the terminal."""
+    from orchestrator.report import terminal
+
+    return terminal(
+        sweep.name, points, rows, sweep.metric, sweep.seeds, sweep.reports, selects_on_test(sweep)
+    )
+
+
+def track(
+    sweep: Sweep, store: Store, points: Sequence[Point], rows: Sequence[Row], uri: str | None = None
+) -> None:
+    """Bring MLflow up to the ledger; what is there already is not written twice.
+
+    Raises:
+        MlflowException, OSError: the server does not answer or refuses.
+    """
+    from orchestrator.track import track as complete
+
+    files = write(sweep, store, points, rows)
+    complete(
+        *tracking_place(store, uri), sweep.name, points, rows, sweep.metric, sweep.seeds, sweep.reports,
+        [f for f in files if f.exists()], sweep.description, selects_on_test(sweep),
+    )  # fmt: skip
+
+
+def selects_on_test(sweep: Sweep) -> bool:
+    """Whether settings were chosen by a test metric, which every report then says."""
+    return bool(sweep.search) and sweep.metric.name.startswith("test.")

@@ -1,0 +1,66 @@
+"""A row of the ledger: all that is kept of one finished trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["completed", "diverged", "failed", "pruned"]
+DONE: tuple[Status, ...] = ("completed", "diverged")
+"""Statuses that are not run again; ``pruned`` is done only for the same scheduler settings."""
+
+FailureClass = Literal["error", "out of memory", "lost", "data"]
+"""Why a trial failed: an exception, no memory left, its process or node gone, its data refused."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial's record, as it stands in the ledger.
+
+    Attributes:
+        key, cell: key of the trial, and of its cell (the same for every seed).
+        seed: the trial's seed.
+        status: how it ended.
+        trial: settings as resolved (``Trial.model_dump``), to read and to run again.
+        canonical: the canonical form that the key is the hash of.
+        best, last: metrics (``split.measure``) of the epoch chosen on validation and of the last epoch;
+            empty when there was none.
+        best_epoch: the chosen epoch, counted from 1; 0 when there was none.
+        history: metrics of every epoch, in order; each has ``epoch``.
+        correct: per-example correctness of the test set, packed bits (``numpy.packbits``), by
+            checkpoint (``best``, ``last``); example i of the test split is bit i.
+        examples: number of test examples, since the bits are padded to whole bytes.
+        failure: class of the failure, None where there was none.
+        error: the traceback of a failure, or what diverged and when.
+        timings: seconds by phase (``data``, ``build``, ``train``, ``evaluate``, ``checkpoint``, ``total``).
+        device: what it ran on, in words. workers: ranks that trained it.
+        versions: of Python and of the packages that decide results.
+        git_commit: commit of the working tree that it ran from, ``+`` appended when that was dirty.
+        data_hash: content and preprocessing of its data.
+        contract: version of the engine contract.
+        host, finished: where it ended, and when (ISO 8601, UTC).
+    """
+
+    key: str
+    cell: str
+    seed: int
+    status: Status
+    trial: dict[str, Any]
+    canonical: dict[str, Any]
+    best: dict[str, float] = field(default_factory=dict)
+    last: dict[str, float] = field(default_factory=dict)
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    correct: dict[str, bytes] = field(default_factory=dict)
+    examples: int = 0
+    failure: FailureClass | None = None
+    error: str = ""
+    timings: dict[str, float] = field(default_factory=dict)
+    device: str = ""
+    workers: int = 1
+    versions: dict[str, str] = field(default_factory=dict)
+    git_commit: str = ""
+    data_hash: str = ""
+    contract: int = 0
+    host: str = ""
+    finished: str = ""

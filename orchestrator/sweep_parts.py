@@ -1,0 +1,176 @@
+"""The blocks of a sweep file: search space, metric, resources, budget and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from engine.settings import Count, Frozen, NonNegative, Positive
+
+MetricName = Literal["val.accuracy", "val.loss", "test.accuracy", "test.loss"]
+Number = Annotated[float, Field(strict=True)]
+Integer = Annotated[int, Field(strict=True)]
+
+
+def repeated(values: Sequence[Any]) -> int | None:
+    """Position of the first value that stood before; None when all differ. 1 and 1.0 are the same.
+
+    >>> repeated((0, 0.5, 0.0)), repeated((1, True)), repeated(([1], [2]))
+    (2, None, None)
+    """
+    seen: set[str] = set()
+    for i, value in enumerate(values):
+        known = _plain(value)
+        if known in seen:
+            return i
+        seen.add(known)
+    return None
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return repr(sorted((key, _plain(inner)) for key, inner in value.items()))
+    if isinstance(value, (list, tuple)):
+        return repr([_plain(inner) for inner in value])
+    return repr(float(value)) if type(value) is int and abs(value) < 2**53 else repr(value)
+
+
+class Searched(Frozen):
+    """One searched setting: what it is drawn from, and when it exists at all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+    uniform: tuple[Number, Number] | None = Field(None, description="a number between two bounds")
+    log_uniform: tuple[Positive, Positive] | None = Field(
+        None, description="a number between two positive bounds, uniform in its logarithm"
+    )
+    int_: tuple[Integer, Integer] | None = Field(
+        None, alias="int", description="a whole number, bounds included"
+    )
+    choice: tuple[Any, ...] | None = Field(None, min_length=1, description="one of these values")
+    when: dict[str, Any] = Field(
+        default_factory=dict,
+        description="only where settings searched before this one have this value, or one of a list",
+    )
+
+    @property
+    def kind(self) -> Literal["uniform", "log_uniform", "int", "choice"]:
+        """Which of the four it is."""
+        if self.choice is not None:
+            return "choice"
+        if self.int_ is not None:
+            return "int"
+        return "uniform" if self.uniform is not None else "log_uniform"
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lowest and highest value of a number."""
+        found = self.uniform or self.log_uniform or self.int_
+        if found is None:
+            raise TypeError("a choice has no bounds")
+        return found
+
+    @property
+    def extremes(self) -> tuple[Any, ...]:
+        """All choices, or the lowest and the highest value."""
+        return self.choice if self.choice is not None else self.bounds
+
+    def active(self, chosen: dict[str, Any]) -> bool:
+        """Whether the setting exists beside those chosen so far."""
+        return all(
+            name in chosen and chosen[name] in (values if isinstance(values, list) else [values])
+            for name, values in self.when.items()
+        )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = [self.uniform, self.log_uniform, self.int_, self.choice]
+        if sum(kind is not None for kind in kinds) != 1:
+            raise ValueError("exactly one of uniform, log_uniform, int, choice")
+        if self.choice is None and self.bounds[0] >= self.bounds[1]:
+            raise ValueError("two bounds, the lower one first, e.g. {uniform: [0, 1]}")
+        if self.choice is not None and repeated(self.choice) is not None:
+            raise ValueError("choices that differ")
+        return self
+
+
+class Metric(Frozen):
+    """What the sweep is judged by.
+
+    Attributes:
+        name: ``split.measure``.
+        mode: ``max`` or ``min`` is better; by default ``min`` for a loss, ``max`` for an accuracy.
+        checkpoint: measured with the weights of the ``best`` epoch on validation, or of the ``last``.
+    """
+
+    name: MetricName = "val.accuracy"
+    mode: Literal["max", "min"] = "max"
+    checkpoint: Literal["best", "last"] = "best"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mode_follows_name(cls, value: Any) -> Any:
+        if isinstance(value, dict) and str(value.get("name", "")).endswith(".loss"):
+            return {"mode": "min", **value}
+        return value
+
+
+class Resources(Frozen):
+    """What one trial takes.
+
+    Attributes:
+        cpus: CPUs of each worker. gpus: GPUs of each worker; 0.25 lets four trials share one.
+        workers: ranks that train a trial together (DDP).
+    """
+
+    cpus: Positive = 1
+    gpus: NonNegative = 0
+    workers: Count = 1
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Self:
+        if self.gpus % 1 and self.workers > 1:
+            raise ValueError("a whole number of gpus when workers > 1: each rank needs a GPU of its own")
+        if self.gpus % 1 and self.gpus > 1:
+            raise ValueError("gpus is a fraction below 1, or a whole number")
+        return self
+
+
+class Budget(Frozen):
+    """When to stop: no new trial starts beyond it.
+
+    Attributes:
+        trials: number of training runs, each a cell and a seed. hours: of wall time.
+    """
+
+    trials: Count | None = None
+    hours: Positive | None = None
+
+
+class Report(Frozen):
+    """One report: a grid over two axes, a curve over one, or a table of the named points."""
+
+    grid: tuple[str, str] | None = Field(None, description="two axes: x (columns), then y (rows)")
+    curve: str | None = Field(None, description="the axis along the curve, of numbers")
+    table: Literal["points"] | None = Field(None, description="a row for each named point")
+    metric: MetricName | None = Field(None, description="in place of the sweep's metric")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if sum(kind is not None for kind in (self.grid, self.curve, self.table)) != 1:
+            raise ValueError("exactly one of {grid: [x, y]}, {curve: axis}, {table: points}")
+        return self
+
+    @field_validator("grid")
+    @classmethod
+    def _two_axes(cls, grid: tuple[str, str] | None) -> tuple[str, str] | None:
+        if grid is not None and grid[0] == grid[1]:
+            raise ValueError("two different axes")
+        return grid
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes that it is drawn over."""
+        return self.grid or ((self.curve,) if self.curve else ())

@@ -1,0 +1,77 @@
+"""A sweep's record in MLflow brought up to the ledger: what ``perturb track SWEEP`` does.
+
+See :mod:`orchestrator.book` for what the runs are, :mod:`orchestrator.tracker` for tracking while trials
+train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.book import Book
+from orchestrator.cells import Point
+from orchestrator.mlflow_store import Client
+from orchestrator.record import shared_labels
+from orchestrator.report.draw import draw
+from orchestrator.report.layout import ReportLike
+from orchestrator.row import Row
+from orchestrator.summary import MetricLike, chosen_rows
+
+
+def track(
+    uri: str,
+    artifact_root: str | None,
+    name: str,
+    points: Sequence[Point],
+    rows: Sequence[Row],
+    metric: MetricLike,
+    seeds: Sequence[int],
+    reports: Sequence[ReportLike] = (),
+    files: Sequence[Path] = (),
+    description: str = "",
+    test_selection: bool = False,
+) -> None:
+    """Bring a sweep's record in MLflow up to the ledger: ``perturb track SWEEP``.
+
+    Doing it twice changes nothing the second time.
+
+    Args:
+        uri, artifact_root: see :class:`orchestrator.mlflow_store.Client`.
+        name, points, rows, metric, seeds, reports, test_selection: as for
+            :func:`orchestrator.report.write_reports`. files: what that wrote. description: of the sweep.
+
+    Raises:
+        MlflowException, OSError: the tracking store does not answer or refuses.
+        InputError: rows that must not stand in one table.
+    """
+    book = Book(Client(uri, artifact_root), name, points, metric, seeds)
+    complete(book, points, rows, reports, files, description, test_selection)
+
+
+def complete(
+    book: Book,
+    points: Sequence[Point],
+    rows: Sequence[Row],
+    reports: Sequence[ReportLike] = (),
+    files: Sequence[Path] = (),
+    description: str = "",
+    test_selection: bool = False,
+) -> None:
+    """Everything that a sweep's record lacks: trials, then cells, then the parent."""
+    drawings = draw(book.name, points, rows, book.metric, book.seeds, reports, test_selection)
+    book.labels = shared_labels(points)
+    keys = list(dict.fromkeys(point.cell for point in points))
+    by_cell: dict[str, list[Row]] = {key: [] for key in keys}
+    for row in chosen_rows(keys, rows, book.seeds):
+        book.finish(row)
+        by_cell[row.cell].append(row)
+    for cell, its_rows in by_cell.items():
+        book.cell(cell, its_rows)
+    about = {
+        "metric": f"{book.metric.checkpoint}.{book.metric.name}",
+        "mode": book.metric.mode,
+        "test_selection": str(test_selection).lower(),
+        **({"mlflow.note.content": description} if description else {}),
+    }
+    book.sweep(points, rows, drawings, files, about)

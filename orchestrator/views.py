@@ -1,0 +1,128 @@
+"""What the commands print, from plain values."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.progress import duration, words
+from orchestrator.row import DONE
+from orchestrator.store import Store
+
+if TYPE_CHECKING:
+    from orchestrator.plan import Plan
+    from orchestrator.run import Ended
+    from orchestrator.sweep import Sweep
+
+STALE_SECONDS = 60.0
+"""Age of the last word of a driver on another host after which it counts as dead."""
+
+
+def plan_view(sweep: Sweep, planned: Plan, store: Store) -> RenderableType:
+    """Counts of a plan, and one line for each cell."""
+    c = planned.counts()
+    head = (
+        f"{sweep.name}: {c['points']} points, {c['cells']} cells, {c['trials']} trials "
+        f"({len(sweep.seeds)} {'seed' if len(sweep.seeds) == 1 else 'seeds'} a cell)\n"
+        f"{c['done']} done, {c['failed']} failed before, {c['todo']} to do, in {store.location}"
+    )
+    if planned.asked is not None:
+        head += f"\nsearched over {', '.join(sweep.search)}: {c['cells']} cells asked for so far"
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("cell", "points", "done", "passes a step", "first point"):
+        table.add_column(column)
+    places: dict[str, int] = {}
+    first: dict[str, dict[str, Any]] = {}
+    for point in planned.grid.points:
+        places[point.cell] = places.get(point.cell, 0) + 1
+        first.setdefault(point.cell, dict(point.labels))
+    done = {j.cell: 0 for j in planned.jobs}
+    for job in planned.jobs:
+        done[job.cell] += planned.status.get(job.key) in DONE
+    for key, cell in planned.grid.cells.items():
+        row = (key[:10], places[key], f"{done[key]}/{len(sweep.seeds)}", cell.trial.slots.passes)
+        table.add_row(*map(str, row), words(first[key]))
+    return Group(Text(head), table)
+
+
+def progress_of(store: Store, name: str) -> dict[str, Any] | None:
+    """What the driver of a sweep wrote last; None where none has run."""
+    content = store.get(f"sweeps/{name}/progress.json")
+    if content is None:
+        return None
+    progress: dict[str, Any] = json.loads(content)
+    if progress["state"] in ("running", "draining") and not _driven(progress):
+        progress["state"] = "interrupted"
+    return progress
+
+
+def _driven(progress: dict[str, Any]) -> bool:
+    """Whether its driver lives: told by its process on this host, elsewhere by how fresh its word is."""
+    if progress["host"] == socket.gethostname():
+        try:
+            os.kill(progress["pid"], 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True  # another user's process
+        return True
+    age = datetime.now(UTC) - datetime.fromisoformat(progress["updated"])
+    return age.total_seconds() < STALE_SECONDS
+
+
+def status_view(found: Sequence[dict[str, Any]], store: Store) -> RenderableType:
+    """One line for each sweep."""
+    if not found:
+        return Text(f"no sweep has been run in {store.location}")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("sweep", "state", "done", "running", "failed", "elapsed", "ETA", "best cell", "updated"):
+        table.add_column(column)
+    for p in found:
+        best = ""
+        if p["best"]:
+            ((metric, mean),) = ((k, v) for k, v in p["best"].items() if k not in ("labels", "seeds"))
+            best = f"{metric} {mean:.4f} {words(p['best']['labels'])}"
+        eta = duration(p["eta_seconds"]) if p["state"] == "running" else "-"
+        table.add_row(
+            p["sweep"], p["state"], f"{p['done']}/{p['trials']}", str(p["running"]), str(p["failed"]),
+            duration(p["elapsed_seconds"]), eta, best, p["updated"],
+        )  # fmt: skip
+    return table
+
+
+def ending(sweep: str, ended: Ended, store: Store) -> Iterator[str]:
+    """The last lines of a run: what came of it, and how to go on."""
+    c = ended.counts
+    yield f"{c['done']}/{c['trials']} trials done, {c['failed']} failed, {c['todo']} to do"
+    for kind, count in ended.failures.items():
+        yield f"{count} failed: {kind}; `perturb logs KEY` shows why, `perturb run {sweep}` runs them again"
+    for path in ended.reports:
+        yield f"report  {path}"
+    if ended.stopped:
+        yield f"{ended.stopped}; continue with: perturb run {sweep}"
+    else:
+        yield f"MLflow  perturb ui --store {store.location}"
+
+
+def data_view(root: Path | None) -> RenderableType:
+    """Every data set, and whether it can be used here."""
+    from engine.components import find, names
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("data set", "kind", "train", "val", "test", "here"):
+        table.add_column(column)
+    for name in names("data"):
+        config = find("data", name, "data.name").model_validate({"name": name})  # type: ignore[attr-defined]
+        info, missing = config.info(), config.missing(root)
+        sizes = [str(info.sizes.get(split, "")) for split in ("train", "val", "test")]
+        table.add_row(name, info.kind, *sizes, "; ".join(missing) or "yes")
+    return table
