@@ -28,17 +28,20 @@ Keep = Literal["none", "best", "last"]
 """Which weights of a finished trial stay; no part of its key."""
 
 
-Decay = Annotated[float, Field(strict=True, ge=0, lt=1)]
-
-
 class Adam(Frozen):
     """Adam (Kingma and Ba 2015); ``weight_decay`` is an L2 term in the gradient."""
 
     name: Literal["adam"]
     lr: Positive = 1e-3
-    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    betas: tuple[Probability, Probability] = (0.9, 0.999)
     eps: Positive = 1e-8
     weight_decay: NonNegative = 0.0
+
+    @model_validator(mode="after")
+    def _betas_are_below_one(self) -> Self:
+        if max(self.betas) == 1:
+            raise InputError("optimizer.betas", self.betas, "two numbers >= 0 and below 1")
+        return self
 
 
 class AdamW(Adam):

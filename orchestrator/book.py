@@ -69,11 +69,22 @@ class Book:
         parents = client.runs(self.sweep_id, "sweep")
         self.parent = parents.get(name) or self._new_parent()
 
+    def begin(self) -> None:
+        """The sweep runs."""
+        self._set_status(self.parent, "RUNNING")
+
+    def pause(self) -> None:
+        """The sweep runs no longer; nothing changes where its end was told."""
+        if self.parent.status == "RUNNING":
+            self._set_status(self.parent, WAITING)
+
     def start(self, key: str, cell: str, labels: Mapping[str, Any], seed: int) -> Known:
         """The run of a trial that trains now; an earlier attempt's run is taken up again."""
         run = self.trials.get(key)
         if run is None:
-            return self._new_trial(key, cell, labels, seed, _now())
+            run = self._new_trial(key, cell, labels, seed, _now())
+            self.client.log(run, params=self._params(cell, seed))
+            return run
         if run.status != "RUNNING":
             self._set_status(run, "RUNNING")
             self.client.log(run, tags={"status": "running", "tracked": "no"})
@@ -95,17 +106,18 @@ class Book:
         """Make the run of a trial say what its row says."""
         run = self.trials.get(row.key)
         if run is not None and run.tags.get("tracked") == tracked_mark(row):
+            self._set_status(run, ENDED[row.status])
             return
         labels, history = self.labels.get(row.cell, {}), _as_kept(epochs_of(row))
         known = self._logged(row.key, run) if run is not None else {}
-        wanted = params_of(labels) | {"seed": str(row.seed)}
+        wanted = self._params(row.cell, row.seed)
         if run is not None and not (agree(known, history) and run.params == wanted):
             self.client.delete(run)
             run, known = None, {}
         start, end = times(row)
         if run is None:
             run = self._new_trial(row.key, row.cell, labels, row.seed, start)
-        self.client.log(run, _lacking(row, history, known), tags=row_tags(row))
+        self.client.log(run, _lacking(row, history, known), wanted, row_tags(row))
         self.client.end(run, ENDED[row.status], end)
         self.epochs[row.key] = history
 
@@ -174,9 +186,11 @@ class Book:
         tags = {"kind": "trial", "key": key, "cell": cell, "seed": str(seed), "status": "running"}
         name = f"{labels_text(labels) or 'base trial'}, seed {seed}"
         run = self.client.create(self.trials_id, name, start, tags)
-        self.client.log(run, params=params_of(labels) | {"seed": str(seed)})
         self.trials[key], self.epochs[key] = run, {}
         return run
+
+    def _params(self, cell: str, seed: int) -> dict[str, str]:
+        return params_of(self.labels.get(cell, {})) | {"seed": str(seed)}
 
     def _logged(self, key: str, run: Known) -> dict[int, dict[str, float]]:
         """Epochs that a run holds, asked of MLflow once."""
@@ -194,15 +208,16 @@ class Book:
             self.client.set_status(run, status)
 
     def _curve(self, drawing: Drawing, when: int) -> list[Value]:
-        """Curve points that the parent lacks: complete cells at whole numbers, which steps must be."""
+        """Points of curves that the parent lacks, of complete cells; steps are whole, so every x must be."""
         values = []
-        for line in drawing.lines:
+        whole = [line for line in drawing.lines if all(x == int(x) for x, _ in line.places)]
+        for line in whole:
             name = metric_name(".".join(filter(None, ["curve", line.name, drawing.metric.name])))
             known = dict(self.client.history(self.parent, name)) if name in self.parent.metrics else {}
             values += [
                 Value(name, cell.mean, when, int(x))
                 for x, cell in line.places
-                if cell.complete and x == int(x) and known.get(int(x)) != cell.mean
+                if cell.complete and known.get(int(x)) != cell.mean
             ]
         return values
 

@@ -76,7 +76,10 @@ def run(
     from orchestrator.run import run as run_sweep
 
     options = Options(store, address, local, cpus, track, tracking_uri)
-    ended = run_sweep(_load(sweep, set_), options, console)
+    try:
+        ended = run_sweep(_load(sweep, set_), options, console)
+    except KeyboardInterrupt:
+        _fail("stopped at once; the same command continues from the last checkpoints", code=75)
     from orchestrator.views import ending
 
     for line in ending(str(sweep), ended, _store(store)):
@@ -208,8 +211,6 @@ def main() -> None:
         _fail(str(error))
     except SweepHeld as error:
         _fail(str(error), code=3)
-    except KeyboardInterrupt:
-        _fail("stopped at once; run the same command to continue from the last checkpoints", code=75)
 
 
 def _fail(text: str, code: int = 2) -> NoReturn:

@@ -50,7 +50,6 @@ def start_ray(address: str | None, cpus: int | None, packages: list[str]) -> Non
         cpus: of the one started here; None is all.
         packages: folders of code that the cluster's nodes get with the job.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled" if address is None else "token")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "0")
     import ray

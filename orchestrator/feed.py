@@ -10,6 +10,10 @@ from typing import Protocol
 from orchestrator.job import Job, Outcome
 
 
+REQUESTED = "stopped on request"
+"""Why a sweep ended that Ctrl-C, a signal or ``perturb stop`` drained."""
+
+
 class Feed(Protocol):
     """Where jobs come from. A dispatcher asks until the feed is exhausted and nothing runs."""
 
@@ -58,10 +62,10 @@ class Queue:
         if outcome.status == "completed":
             self.finished.add(job.key)
             return
-        lost = [waiting for waiting in self.waiting if waiting.parent == job.key]
-        for child in lost:
+        for child in [waiting for waiting in self.waiting if waiting.parent == job.key]:
             self.waiting.remove(child)
             self.given_up.append(child)
+            self.done(child, outcome)
 
 
 class Budget:
@@ -101,5 +105,7 @@ class Budget:
         return job
 
     def done(self, job: Job, outcome: Outcome) -> None:
-        """Passed on."""
+        """Passed on; a trial that was stopped saw the request before this feed did."""
+        if outcome.status == "stopped":
+            self.stop(REQUESTED)
         self.feed.done(job, outcome)

@@ -20,6 +20,9 @@ from orchestrator.job import Job, Surroundings
 POLL_SECONDS = 0.2
 """Time between two exchanges of progress and signal with rank 0."""
 
+ANSWER_SECONDS = 10.0
+"""A rank that takes longer to answer after a failure counts as dead: a lost node is noticed late."""
+
 
 class GangLost(RuntimeError):
     """A rank died; the trial can go on from its checkpoint with a new gang."""
@@ -88,27 +91,31 @@ def train_with_gang(trial: Trial, report: Report, job: Job, around: Surroundings
     Raises:
         GangLost: a rank died; all others are ended.
     """
+    try:
+        return _train(_gang(around), report, job)
+    except BaseException as error:
+        lost = _lost(around)
+        _end(around)  # the other ranks may hang in a collective
+        if lost:
+            raise GangLost("a worker of the trial died") from error
+        raise
+
+
+def _train(ranks: list[Any], report: Report, job: Job) -> Result:
+    """The job on all ranks at once; raises what the first of them raises."""
     import ray
 
-    ranks = _gang(around)
-    try:
-        parts = [rank.train.remote(job) for rank in ranks]
-        waiting, epoch = list(parts), 0
-        while waiting:
-            done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=POLL_SECONDS)
-            ray.get(done)  # raises what a rank raised
-            signal = report(Event(epoch, 0))
-            for event in ray.get(ranks[0].exchange.remote(signal)):
-                report(event)
-                epoch = event.epoch
-        result: Result = ray.get(parts[0])
-        return result
-    except ray.exceptions.RayActorError as error:
-        _end(around)
-        raise GangLost("a worker of the trial died") from error
-    except BaseException:
-        _end(around)  # the other ranks may hang in a collective
-        raise
+    parts = [rank.train.remote(job) for rank in ranks]
+    waiting, epoch = list(parts), 0
+    while waiting:
+        done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=POLL_SECONDS)
+        ray.get(done)
+        signal = report(Event(epoch, 0))
+        for event in ray.get(ranks[0].exchange.remote(signal)):
+            report(event)
+            epoch = event.epoch
+    result: Result = ray.get(parts[0])
+    return result
 
 
 def _gang(around: Surroundings) -> list[Any]:
@@ -131,10 +138,26 @@ def _gang(around: Surroundings) -> list[Any]:
             ).remote(i, around.workers, around)
             for i in range(around.workers)
         ]
+        _gangs[name] = ranks
         address = ray.get(ranks[0].address.remote())
         ray.get([rank.join.remote(address) for rank in ranks])
-        _gangs[name] = ranks
     return _gangs[name]
+
+
+def _lost(around: Surroundings) -> bool:
+    """Whether a rank died or does not answer.
+
+    The error at hand does not say: when a rank is killed, another one often fails first, with gloo's
+    "connection reset by peer".
+    """
+    import ray
+
+    ranks = [rank for name, gang in _gangs.items() if name[1] == around.workers for rank in gang]
+    try:
+        ray.get([rank.exchange.remote("continue") for rank in ranks], timeout=ANSWER_SECONDS)
+    except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+        return True
+    return False
 
 
 def _end(around: Surroundings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,6 +43,7 @@ class Surroundings:
         git_commit: of the driver's working tree. cpus: for each worker of a trial.
         workers: ranks of a trial. gpu: whether its workers have a GPU.
         data_root: the data folder as the driver was told, where a worker has no ``PERTURB_DATA``.
+        files: converted data in Ray's object store, for the nodes of a cluster.
     """
 
     store: str
@@ -52,6 +54,7 @@ class Surroundings:
     workers: int = 1
     gpu: bool = False
     data_root: str = ""
+    files: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-METRICS, PARAMS_AND_TAGS = 1000, 100
-"""What MLflow takes in one ``log_batch`` (``mlflow.utils.validation``)."""
+BATCH = 1000
+"""Metrics, params and tags together that MLflow takes in one call (``mlflow.utils.validation``)."""
 
 PAGE = 1000
 """Runs that one search brings."""
@@ -26,8 +27,12 @@ PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""Set where the user has not: MLflow's own defaults keep trying for minutes, and report usage."""
+"""Set where the user has not: by default MLflow keeps trying for minutes, reports usage, prints addresses."""
+
+TABLES = "mlflow.loggedArtifacts"
+"""Tag by which MLflow's pages know an artifact for a table."""
 
 NOISY = ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "urllib3.connectionpool")
 
@@ -80,6 +85,8 @@ class Client:
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         from mlflow import MlflowClient
 
+        # MLflow on SQLAlchemy 2.1; as an error (python -W error) it would break its mappers for good
+        warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
         for name in NOISY:  # after the import, which sets levels of its own
             logging.getLogger(name).setLevel(logging.ERROR)
         self.mlflow = MlflowClient(tracking_uri=uri)
@@ -129,18 +136,21 @@ class Client:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log in as few calls as MLflow's limits allow; tags go last, so that they can say "all is there"."""
+        """Log in one call, or more where MLflow's limits ask for it (its client cuts them up).
+
+        Tags go last, so that they can say "all is there".
+        """
         from mlflow.entities import Metric, Param, RunTag
 
         metrics = [Metric(metric_name(v.name), finite(v.value), v.time, v.step) for v in values]
         fresh = {key: value for key, value in (params or {}).items() if run.params.get(key) != value}
-        for some in _chunks([Param(key, value) for key, value in fresh.items()], PARAMS_AND_TAGS):
-            self.mlflow.log_batch(run.id, params=some)
-        *earlier, last = list(_chunks(metrics, METRICS - PARAMS_AND_TAGS)) or [[]]
-        for some in earlier:
-            self.mlflow.log_batch(run.id, metrics=some)
-        if last or tags:
-            self.mlflow.log_batch(run.id, metrics=last, tags=[RunTag(k, v) for k, v in (tags or {}).items()])
+        new_params = [Param(key, value) for key, value in fresh.items()]
+        new_tags = [RunTag(key, value) for key, value in (tags or {}).items()]
+        if len(metrics) + len(new_params) + len(new_tags) <= BATCH:
+            self.mlflow.log_batch(run.id, metrics, new_params, new_tags)
+        else:
+            self.mlflow.log_batch(run.id, metrics, new_params)
+            self.mlflow.log_batch(run.id, tags=new_tags)
         run.params.update(fresh)
         run.tags.update(tags or {})
         run.metrics.update({metric_name(v.name): v.value for v in values})
@@ -174,12 +184,13 @@ class Client:
         """
         import pandas
 
-        frame = pandas.DataFrame(columns)
-        if name in run.tags.get("mlflow.loggedArtifacts", ""):
+        frame = pandas.DataFrame(columns, dtype=object)  # log_table warns of str columns
+        tables = run.tags.get(TABLES, "")
+        if f'"{name}"' in tables:
             self.mlflow.log_text(run.id, frame.to_json(orient="split", index=False), name)
             return
         self.mlflow.log_table(run.id, frame, name)
-        run.tags["mlflow.loggedArtifacts"] = run.tags.get("mlflow.loggedArtifacts", "") + name
+        run.tags[TABLES] = f'{tables}"{name}"'
 
 
 def public(uri: str) -> str:
@@ -204,7 +215,3 @@ def finite(value: float) -> float:
     """Infinity as the largest float, which is what MLflow's databases make of it; NaN stays."""
     largest = sys.float_info.max
     return value if value != value else max(-largest, min(largest, value))
-
-
-def _chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    return [items[i : i + size] for i in range(0, len(items), size)]

@@ -56,15 +56,15 @@ def epochs_of(row: Row) -> dict[int, dict[str, float]]:
 
 def finals(row: Row) -> dict[str, float]:
     """A row's metrics of no epoch: ``best.val.accuracy``, ``last.test.loss``, ``seconds.train``."""
-    found = {f"best.{name}": value for name, value in row.best.items()}
-    found |= {f"last.{name}": value for name, value in row.last.items()}
+    found = {f"best.{name}": value for name, value in measured(row.best).items()}
+    found |= {f"last.{name}": value for name, value in measured(row.last).items()}
     found |= {f"seconds.{phase}": seconds for phase, seconds in row.timings.items()}
-    return found | ({"best_epoch": float(row.best_epoch)} if row.best_epoch else {})
+    return found | ({"best.epoch": float(row.best_epoch)} if row.best_epoch else {})
 
 
 def is_final(name: str) -> bool:
     """Whether a metric is of no epoch."""
-    return name.startswith(("best.", "last.", "seconds.")) or name == "best_epoch"
+    return name.startswith(("best.", "last.", "seconds."))
 
 
 def agree(known: Epochs, told: Epochs) -> bool:
@@ -111,7 +111,7 @@ def cell_metrics(summary: CellSummary, rows: Sequence[Row], seeds: Sequence[int]
     """
     found = {"mean": summary.mean, "sd": summary.sd, "n": summary.n, "planned": summary.planned}
     found |= {"failures": summary.failures.total()}
-    names = dict.fromkeys(name for row in rows for name in (*row.best, *row.last))
+    names = dict.fromkeys(name for row in rows for name in measured({**row.best, **row.last}))
     for checkpoint, name in product(get_args(Checkpoint), names):
         measure = Measure(name, checkpoint=checkpoint)
         if any(metric_value(row, measure) is not None for row in rows):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from engine.files import data_root
 from orchestrator import preflight, reporting
 from orchestrator.dispatch import Observer, run_here, run_on_ray, start_ray
 from orchestrator.drain import draining
-from orchestrator.feed import Budget, Feed, Queue
+from orchestrator.feed import REQUESTED, Budget, Feed, Queue
 from orchestrator.job import Surroundings, stop_flag
 from orchestrator.ledger import Ledger
 from orchestrator.lock import SweepLock
@@ -20,6 +20,7 @@ from orchestrator.plan import Plan, plan
 from orchestrator.progress import Progress, Pulse, line, live
 from orchestrator.provenance import git_commit, now
 from orchestrator.row import DONE, Row
+from orchestrator.shipping import pack
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
 
@@ -134,6 +135,9 @@ class _Driver:
         if not feed.exhausted:
             if not self.options.local:
                 self._start_ray()
+                if self.options.address:
+                    cells = preflight.cells_of(self.sweep, self.planned.grid)
+                    self.around = replace(self.around, files=pack(preflight.data_of(cells)))
             self._dispatch(feed, progress, observers)
         progress.state = "stopped" if feed.stopped else "done"
         self.store.put(f"sweeps/{self.sweep.name}/progress.json", progress.json())
@@ -174,7 +178,7 @@ class _Driver:
 
     def _dispatch(self, feed: Budget, progress: Progress, observers: list[Observer]) -> None:
         def drain() -> None:
-            feed.stop("stopped on request")
+            feed.stop(REQUESTED)
             progress.state = "draining"
             self.store.put(stop_flag(self.sweep.name), b"")
 

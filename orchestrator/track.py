@@ -11,12 +11,26 @@ from pathlib import Path
 
 from orchestrator.book import Book
 from orchestrator.cells import Point
-from orchestrator.mlflow_store import Client
+from orchestrator.mlflow_store import Client, public
 from orchestrator.record import shared_labels
 from orchestrator.report.draw import draw
 from orchestrator.report.layout import ReportLike
 from orchestrator.row import Row
 from orchestrator.summary import MetricLike, chosen_rows
+
+
+class TrackingError(RuntimeError):
+    """MLflow does not answer or refuses; one line, without passwords."""
+
+
+def trouble(uri: str, error: Exception) -> str:
+    """What is wrong with a tracking store, in one line.
+
+    >>> trouble("http://anna:secret@host", OSError("no route to http://anna:secret@host"))
+    'MLflow at http://host: no route to http://host'
+    """
+    line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"MLflow at {public(uri)}: {public(line)[:300]}"
 
 
 def track(
@@ -42,11 +56,17 @@ def track(
             :func:`orchestrator.report.write_reports`. files: what that wrote. description: of the sweep.
 
     Raises:
-        MlflowException, OSError: the tracking store does not answer or refuses.
+        TrackingError: the tracking store does not answer or refuses.
         InputError: rows that must not stand in one table.
     """
-    book = Book(Client(uri, artifact_root), name, points, metric, seeds)
-    complete(book, points, rows, reports, files, description, test_selection)
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        book = Book(Client(uri, artifact_root), name, points, metric, seeds)
+        complete(book, points, rows, reports, files, description, test_selection)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise TrackingError(trouble(uri, error)) from error
 
 
 def complete(

@@ -22,7 +22,7 @@ from orchestrator.mlflow_store import Client, public
 from orchestrator.report.layout import ReportLike
 from orchestrator.row import Row
 from orchestrator.summary import MetricLike
-from orchestrator.track import complete
+from orchestrator.track import complete, trouble
 
 PAUSE = 30.0
 """Seconds after an outage before MLflow is asked again."""
@@ -158,7 +158,7 @@ class Tracker:
             self._wake.notify()
         self._thread.join(timeout)
         if self._thread.is_alive():
-            self._warn(f"did not take everything within {timeout:g} s")
+            self._warn(f"MLflow at {public(self._uri)} did not take everything within {timeout:g} s")
         return not self.problem
 
     def _put(self, event: _Epoch | _Act) -> None:
@@ -176,7 +176,7 @@ class Tracker:
             if closing and not events:
                 break
             self._tell(events)
-        self._tell([_Act(self._stop_all)] if self._running and self._book else [])
+        self._tell([_Act(self._stop_all)] if self._book else [])
 
     def _tell(self, events: Sequence[_Epoch | _Act]) -> None:
         """Tell MLflow of some events, or drop them while it is away."""
@@ -184,25 +184,27 @@ class Tracker:
         if not events or (time.monotonic() < self._asleep_until and not final):
             return
         try:
-            self._book = self._book or self._open()
+            if self._book is None:
+                self._book = self._open()
+                self._book.begin()
             _apply(self._book, events)
             if final:
                 self.problem = ""
         except Exception as error:  # noqa: BLE001  the boundary of the thread: reported, the sweep goes on
             self._book, self._asleep_until = None, time.monotonic() + PAUSE
-            self._warn(str(error).splitlines()[0] if str(error) else type(error).__name__)
+            self._warn(trouble(self._uri, error))
 
     def _stop_all(self, book: Book) -> None:
         for key in self._running & set(book.trials):
             book.stop(key)
+        book.pause()
 
-    def _warn(self, what: str) -> None:
+    def _warn(self, trouble: str) -> None:
         """Once; later trouble is only remembered."""
-        known, place = self.problem, public(self._uri)
-        self.problem = f"MLflow at {place}: {what.replace(self._uri, place)[:300]}"
+        known, self.problem = self.problem, trouble
         if not known:
             advice = "the sweep goes on, and `perturb track` completes the record from the ledger"
-            logging.getLogger("perturb").warning("%s; %s", self.problem, advice)
+            logging.getLogger("perturb").warning("%s; %s", trouble, advice)
 
 
 class Follower:

@@ -28,6 +28,7 @@ from orchestrator.job import Job, Outcome, Surroundings, stop_flag
 from orchestrator.ledger import Ledger
 from orchestrator.provenance import device_name, now, versions
 from orchestrator.row import FailureClass, Row
+from orchestrator.shipping import unpack
 from orchestrator.store import Store
 
 Train = Callable[[Trial, Report, Job, Surroundings], Result]
@@ -76,6 +77,7 @@ def prepare(job: Job, around: Surroundings) -> Trial:
         path = Path(tempfile.gettempdir()) / f"perturb-plugins-{os.getpid()}" / name
         write_atomic(path, source.encode())
         load_plugin(path)
+    unpack(around.files)
     if around.data_root:
         os.environ.setdefault("PERTURB_DATA", around.data_root)
     torch.set_num_threads(max(1, int(around.cpus)))

@@ -48,8 +48,8 @@ def uniform(seed: int, step: int, target: str, rows: Tensor, shape: tuple[int, .
     base = derive(seed, "mask", step, target)
     high, low = base >> 32, base & 0xFFFFFFFF
     # Each row has two 32-bit keys, so that two rows with one equal key still differ.
-    first_R = _mix(_int32(rows ^ (rows >> 32)) ^ _signed(low))
-    second_R = _mix(first_R + _signed(high))
+    first_R = _mix(_int32(rows) ^ _signed(low))
+    second_R = _mix(first_R + _int32(rows >> 32) * GOLDEN + _signed(high))
     columns = math.prod(shape[1:])
     x_RC = torch.arange(columns, dtype=torch.int32, device=rows.device).mul_(GOLDEN)
     x_RC = _mix(x_RC.unsqueeze(0) ^ first_R.unsqueeze(1)) ^ second_R.unsqueeze(1)

@@ -52,8 +52,11 @@ class Drawing:
             return {}
         if self.kind == "curve":
             return {f"{self.name}.png": figures.png(figures.curve(self.lines, self.along, self.heading))}
-        drawn = [figures.png(figures.heatmap(panel, self.heading)) for panel in self.panels]
-        return {f"{name}.png": picture for name, picture in zip(self._panel_names(), drawn, strict=True)}
+        drawn = [
+            figures.scatter(panel, self.heading) if panel.scattered else figures.heatmap(panel, self.heading)
+            for panel in self.panels
+        ]
+        return {f"{name}.png": figures.png(one) for name, one in zip(self._panel_names(), drawn, strict=True)}
 
     def interactive(self) -> dict[str, Any]:
         """Plotly figures by name."""
@@ -61,8 +64,19 @@ class Drawing:
             return {}
         if self.kind == "curve":
             return {self.name: interactive.curve(self.lines, self.along, self.heading)}
-        drawn = [interactive.heatmap(panel, self.heading) for panel in self.panels]
+        drawn = [
+            interactive.scatter(panel, self.heading)
+            if panel.scattered
+            else interactive.heatmap(panel, self.heading)
+            for panel in self.panels
+        ]
         return dict(zip(self._panel_names(), drawn, strict=True))
+
+    def tables(self) -> tuple[Panel, ...]:
+        """Its numbers as tables: the panels, but a row for each point where they are scattered."""
+        if any(panel.scattered for panel in self.panels):
+            return (tables.points_panel(self.points, self.cells, self.metric),)
+        return self.panels
 
     def _panel_names(self) -> list[str]:
         if len(self.panels) == 1:

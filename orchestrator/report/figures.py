@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report.layout import Line, Panel, band, spans_a_decade
+from orchestrator.report.layout import Line, Panel, band, spans, xs_of
 from orchestrator.report.words import (
     checkpoint_text,
+    in_line,
     lines_of,
     metric_title,
     scale,
@@ -32,6 +33,10 @@ DASHES = ("solid", "dashed", "dotted", "dashdot")
 MARKERS = "osD^vP*X"
 FAILED, ABSENT = "#f2d7d5", "#eeeeee"
 DPI = 150
+SEARCHED = 100
+"""Ratio of largest to smallest from which a searched axis is logarithmic: a probability is not."""
+MOST_WRITTEN = 16
+"""Columns or rows up to which numbers are written into the cells of a heatmap."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,15 @@ def heatmap(panel: Panel, heading: Heading) -> Figure:
 
     metric = heading.metric
     columns, rows = len(panel.columns), len(panel.rows)
-    figure = Figure(figsize=(max(5.5, 2.2 + 1.05 * columns), max(3.6, 1.9 + 0.8 * rows)), dpi=DPI)
+    wide, high = (1.05, 0.8) if max(columns, rows) <= MOST_WRITTEN else (0.3, 0.3)
+    size = max(5.5, 2.2 + wide * columns), max(3.6, 1.9 + high * rows)
+    figure = Figure(figsize=size, dpi=DPI)
     axes = figure.add_subplot()
-    bright_is_better = "cividis" if metric.mode == "max" else "cividis_r"
-    image = axes.imshow(_means(panel, metric), cmap=bright_is_better, aspect="auto")
+    image = axes.imshow(_means(panel, metric), cmap=colours(metric), aspect="auto")
     for place, cell in panel.places.items():
-        _write_cell(axes, image, place, cell, metric)
+        _fill_cell(axes, place, cell)
+        if max(columns, rows) <= MOST_WRITTEN:
+            _write_cell(axes, image, place, cell, metric)
     axes.set_xticks(range(columns), [_wrap(c, 16) for c in panel.columns], rotation=_rotation(panel.columns))
     axes.set_yticks(range(rows), [_wrap(row, 28) for row in panel.rows])
     axes.set_xlabel(panel.x)
@@ -80,6 +88,36 @@ def heatmap(panel: Panel, heading: Heading) -> Figure:
     return figure
 
 
+def scatter(panel: Panel, heading: Heading) -> Figure:
+    """Points of a search: colour is the mean, a cross is a point without a value, a ring is the best."""
+    from matplotlib.figure import Figure
+
+    metric, by = heading.metric, scale(heading.metric)
+    figure = Figure(figsize=(7.2, 5.2), dpi=DPI)
+    axes = figure.add_subplot()
+    filled = [(panel.xs[j], panel.ys[i], by * c.mean) for (i, j), c in panel.places.items() if c.n]
+    empty = [(panel.xs[j], panel.ys[i]) for (i, j), cell in panel.places.items() if not cell.n]
+    if filled:
+        x, y, means = zip(*filled, strict=True)
+        image = axes.scatter(x, y, c=means, cmap=colours(metric), s=70, edgecolor="#444444", linewidth=0.5)
+        figure.colorbar(image, ax=axes, label=metric_title(metric), pad=0.02)
+    if empty:
+        axes.scatter(*zip(*empty, strict=True), marker="x", color="#a40e26", label="no value")
+    for (i, j), cell in panel.places.items():
+        if cell is panel.best(metric):
+            ring: dict[str, Any] = {"s": 190, "facecolor": "none", "edgecolor": "#D55E00", "linewidth": 2}
+            axes.scatter([panel.xs[j]], [panel.ys[i]], label=f"best: {in_line(cell, metric)}", **ring)
+    axes.set(xlabel=panel.x, ylabel=panel.y)
+    axes.set_xscale("log" if spans(panel.xs, SEARCHED) else "linear")
+    axes.set_yscale("log" if spans(panel.ys, SEARCHED) else "linear")
+    axes.grid(alpha=0.3)
+    axes.set_title(heading.text(panel.title, list(panel.places.values())), fontsize=10, loc="left")
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False, fontsize=9)
+    figure.set_layout_engine("tight")
+    return figure
+
+
 def curve(lines: Sequence[Line], along: str, heading: Heading) -> Figure:
     """A line with its band for each combination of the other labels; x is logarithmic over a decade."""
     from matplotlib.figure import Figure
@@ -88,9 +126,9 @@ def curve(lines: Sequence[Line], along: str, heading: Heading) -> Figure:
     axes = figure.add_subplot()
     for i, line in enumerate(lines):
         _draw_line(axes, i, line, heading.metric)
-    if spans_a_decade(lines):
+    if spans(xs_of(lines), 10):
         axes.set_xscale("log")
-    _x_ticks(axes, sorted({x for line in lines for x, _ in line.places}))
+    _x_ticks(axes, xs_of(lines))
     axes.set_xlabel(along)
     axes.set_ylabel(metric_title(heading.metric))
     cells = [cell for line in lines for _, cell in line.places]
@@ -130,24 +168,32 @@ def _means(panel: Panel, metric: MetricLike) -> Any:
     return np.ma.masked_invalid(means_RC)
 
 
+def colours(metric: MetricLike) -> str:
+    """Name of the colour map: bright is better."""
+    return "cividis" if metric.mode == "max" else "cividis_r"
+
+
+def _fill_cell(axes: Axes, place: tuple[int, int], cell: CellSummary) -> None:
+    """The ground of a cell without a value: hatched where it failed."""
+    from matplotlib.patches import Rectangle
+
+    if cell.n:
+        return
+    i, j = place
+    ground, edge = (FAILED, "#d9a9a4") if cell.failures else (ABSENT, "white")
+    hatch = "////" if cell.failures else None
+    axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=ground, edgecolor=edge, hatch=hatch, lw=0))
+
+
 def _write_cell(
     axes: Axes, image: Any, place: tuple[int, int], cell: CellSummary, metric: MetricLike
 ) -> None:
-    from matplotlib.patches import Rectangle
-
     i, j = place
     lines = [_wrap(line, 12) for line in lines_of(cell, metric)]
     colour = "#444444"
     if cell.n:
         red, green, blue, _ = image.to_rgba(scale(metric) * cell.mean)
         colour = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
-    else:
-        ground = FAILED if cell.failures else ABSENT
-        hatch = "////" if cell.failures else None
-        edge = "#d9a9a4" if cell.failures else "white"
-        axes.add_patch(
-            Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=ground, edgecolor=edge, hatch=hatch, lw=0)
-        )
     box = {"facecolor": FAILED, "edgecolor": "none", "pad": 1.5} if cell.failures and not cell.n else None
     small = 9 if len(lines) < 3 else 8
     axes.text(j, i, "\n".join(lines), ha="center", va="center", color=colour, fontsize=small, bbox=box)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from orchestrator.report.figures import ABSENT, COLOURS, FAILED, Heading, line_name
-from orchestrator.report.layout import Line, Panel, band, spans_a_decade
+from orchestrator.report.figures import ABSENT, COLOURS, FAILED, MOST_WRITTEN, SEARCHED, Heading, line_name
+from orchestrator.report.layout import Line, Panel, band, spans, xs_of
 from orchestrator.report.words import in_line, lines_of, metric_title, number, scale
 from orchestrator.summary import CellSummary, MetricLike
 
@@ -40,7 +40,8 @@ def heatmap(panel: Panel, heading: Heading) -> Any:
         xgap=1,
         ygap=1,
     )
-    _write_cells(figure, panel, metric)
+    if max(len(panel.columns), len(panel.rows)) <= MOST_WRITTEN:
+        _write_cells(figure, panel, metric)
     figure.update_xaxes(
         title=escape(panel.x), tickvals=list(range(len(panel.columns))), ticktext=_escaped(panel.columns)
     )
@@ -59,6 +60,39 @@ def heatmap(panel: Panel, heading: Heading) -> Any:
     return figure
 
 
+def scatter(panel: Panel, heading: Heading) -> Any:
+    """Points of a search, which tell under the pointer what a heatmap's cells do; a cross has no value."""
+    import plotly.graph_objects as go
+
+    metric, hovers = heading.metric, _hovers(panel, heading.metric)
+    figure = go.Figure()
+    for symbol, wanted in (("circle", True), ("x", False)):
+        places = [place for place, cell in panel.places.items() if bool(cell.n) is wanted]
+        marker: dict[str, Any] = {"symbol": symbol, "size": 14 if wanted else 9, "color": "#a40e26"}
+        if wanted:
+            marker |= {
+                "color": [scale(metric) * panel.places[place].mean for place in places],
+                "colorscale": _colours(metric),
+                "colorbar": {"title": {"text": metric_title(metric), "side": "right"}, "thickness": 14},
+                "line": {"width": 1, "color": "#444444"},
+            }
+        figure.add_trace(
+            go.Scatter(
+                x=[panel.xs[j] for _, j in places],
+                y=[panel.ys[i] for i, _ in places],
+                mode="markers",
+                marker=marker,
+                hovertext=[hovers[i][j] for i, j in places],
+                hovertemplate="%{hovertext}<extra></extra>",
+                showlegend=False,
+            )
+        )
+    figure.update_xaxes(title=escape(panel.x), type="log" if spans(panel.xs, SEARCHED) else "linear")
+    figure.update_yaxes(title=escape(panel.y), type="log" if spans(panel.ys, SEARCHED) else "linear")
+    _lay_out(figure, heading.text(panel.title, list(panel.places.values())), 520)
+    return figure
+
+
 def curve(lines: Sequence[Line], along: str, heading: Heading) -> Any:
     """Lines with bands; a click in the legend hides a line with its band."""
     import plotly.graph_objects as go
@@ -67,8 +101,8 @@ def curve(lines: Sequence[Line], along: str, heading: Heading) -> Any:
     for i, line in enumerate(lines):
         for trace in _line_traces(i, line, heading.metric):
             figure.add_trace(trace)
-    figure.update_xaxes(title=escape(along), type="log" if spans_a_decade(lines) else "linear")
-    xs = sorted({x for line in lines for x, _ in line.places})
+    figure.update_xaxes(title=escape(along), type="log" if spans(xs_of(lines), 10) else "linear")
+    xs = xs_of(lines)
     if 0 < len(xs) <= 10:
         figure.update_xaxes(tickvals=xs, ticktext=[f"{x:,.0f}" if x >= 1000 else f"{x:g}" for x in xs])
     figure.update_yaxes(title=metric_title(heading.metric), automargin=True)

@@ -50,6 +50,7 @@ class Panel:
         x, y: what columns and rows are (a setting's name).
         columns, rows: their values, as text, in the order of the file.
         places: cell by (row, column), counted from 0; a place that is no point of the sweep is absent.
+        xs, ys: values of columns and rows where all are numbers, else empty.
     """
 
     title: str
@@ -58,6 +59,13 @@ class Panel:
     columns: tuple[str, ...]
     rows: tuple[str, ...]
     places: Mapping[tuple[int, int], CellSummary]
+    xs: tuple[float, ...] = ()
+    ys: tuple[float, ...] = ()
+
+    @property
+    def scattered(self) -> bool:
+        """Points of a search rather than a grid: numbers, and most places are no point."""
+        return bool(self.xs and self.ys) and 2 * len(self.places) < len(self.rows) * len(self.columns)
 
     def best(self, metric: MetricLike) -> CellSummary | None:
         """The complete cell with the best mean; None when no cell is complete."""
@@ -146,10 +154,19 @@ def band(line: Line) -> Band:
     )
 
 
-def spans_a_decade(drawn: Iterable[Line]) -> bool:
-    """Whether x wants a logarithmic scale: all positive, the largest at least ten times the smallest."""
-    xs = [x for line in drawn for x, _ in line.places]
-    return bool(xs) and min(xs) > 0 and max(xs) >= 10 * min(xs)
+def spans(values: Iterable[float], factor: float) -> bool:
+    """Whether an axis wants a logarithmic scale: all positive, the largest ``factor`` times the smallest.
+
+    >>> spans([100, 1000], 10), spans([0, 1000], 10), spans([], 10)
+    (True, False, False)
+    """
+    xs = list(values)
+    return bool(xs) and min(xs) > 0 and max(xs) >= factor * min(xs)
+
+
+def xs_of(drawn: Iterable[Line]) -> list[float]:
+    """Distinct x of some lines, rising."""
+    return sorted({x for line in drawn for x, _ in line.places})
 
 
 def axes_of(points: Iterable[Point]) -> dict[str, list[str]]:
@@ -165,7 +182,15 @@ def _panel(title: str, x: str, y: str, triples: Sequence[tuple[Any, Any, CellSum
     columns = list(dict.fromkeys(label_text(column) for column, _, _ in triples))
     rows = list(dict.fromkeys(label_text(row) for _, row, _ in triples))
     places = {(rows.index(label_text(r)), columns.index(label_text(c))): cell for c, r, cell in triples}
-    return Panel(title, x, y, tuple(columns), tuple(rows), places)
+    xs, ys = _numbers(column for column, _, _ in triples), _numbers(row for _, row, _ in triples)
+    return Panel(title, x, y, tuple(columns), tuple(rows), places, xs, ys)
+
+
+def _numbers(values: Iterable[Any]) -> tuple[float, ...]:
+    """Distinct values, told apart as the labels are; empty when one is no number."""
+    distinct = {label_text(value): value for value in reversed(list(values))}
+    numbers = [v for v in distinct.values() if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    return tuple(map(float, reversed(numbers))) if len(numbers) == len(distinct) else ()
 
 
 def _by_other_labels(

@@ -64,8 +64,8 @@ def number(value: float, metric: MetricLike) -> str:
     """A value as it is shown: per cent with two decimals, else four significant digits.
 
     >>> from orchestrator.summary import Measure
-    >>> number(0.8812, Measure("test.accuracy")), number(0.012345, Measure("val.loss"))
-    ('88.12', '0.01234')
+    >>> number(0.8812, Measure("test.accuracy")), number(0.0123456, Measure("val.loss"))
+    ('88.12', '0.01235')
     """
     if math.isnan(value):
         return "–"

@@ -92,7 +92,7 @@ def terminal(
     if test_selection:
         shown.append(Text(selection_note(test_selection), style="bold red"))
     for drawing in draw(name, points, rows, metric, seeds, reports, test_selection):
-        shown += [panel_table(panel, drawing.metric) for panel in drawing.panels]
+        shown += [panel_table(panel, drawing.metric) for panel in drawing.tables()]
     return shown
 
 

@@ -26,7 +26,13 @@ def build_row(cell: str = "c0", seed: int = 0, value: float = 0.9, epochs: int =
         }
         for epoch in range(1, epochs + 1)
     ]
-    final = {"val.accuracy": value, "val.loss": 0.5, "test.accuracy": value - 0.02, "test.loss": 0.6}
+    final = {
+        "epoch": float(epochs),
+        "val.accuracy": value,
+        "val.loss": 0.5,
+        "test.accuracy": value - 0.02,
+        "test.loss": 0.6,
+    }
     fields: dict[str, Any] = {
         "key": f"{cell}-{seed}",
         "cell": cell,

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from orchestrator.cells import Point
-from orchestrator.report.figures import Heading, curve, heatmap, line_name, png
-from orchestrator.report.layout import lines, panels
+from orchestrator.report.figures import Heading, curve, heatmap, line_name, png, scatter
+from orchestrator.report.layout import Panel, lines, panels
 from orchestrator.row import Row
 from orchestrator.summary import Measure, summarise
 
@@ -91,3 +91,29 @@ def test_png_is_a_picture_and_the_same_twice(grid: Sweep) -> None:
     assert first == second
     with Image.open(io.BytesIO(first)) as picture:
         assert min(picture.size) > 500
+
+
+def search_panel(make_row: Callable[..., Row]) -> Panel:
+    points = [Point({"x": 10.0**i, "y": i / 7}, f"c{i}") for i in range(6)]
+    rows = [make_row(f"c{i}", 0, 0.8 + i / 100) for i in range(5)]
+    (panel,) = panels(points, summarise((p.cell for p in points), rows, ACCURACY, [0]), "x", "y")
+    return panel
+
+
+def test_points_of_a_search_are_drawn_where_they_lie(make_row: Callable[..., Row]) -> None:
+    figure = scatter(search_panel(make_row), Heading("s", ACCURACY))
+    axes, _ = figure.axes
+    filled, empty, best = axes.collections
+    assert np.asarray(filled.get_offsets())[1] == pytest.approx([10, 1 / 7])
+    assert np.asarray(filled.get_array()) == pytest.approx([80, 81, 82, 83, 84])
+    assert np.asarray(empty.get_offsets())[0] == pytest.approx([1e5, 5 / 7])
+    assert best.get_label() == "best: 84.00 (1)"
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
+
+
+def test_a_large_grid_stays_a_picture_of_some_size(make_row: Callable[..., Row]) -> None:
+    points = [Point({"x": x, "y": y}, f"{x} {y}") for x in range(40) for y in range(40)]
+    (panel,) = panels(points, summarise((p.cell for p in points), [], ACCURACY, [0]), "x", "y")
+    figure = heatmap(panel, Heading("s", ACCURACY))
+    assert max(figure.get_size_inches()) < 16
+    assert texts(figure) == []

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from orchestrator.cells import Point
 from orchestrator.report.figures import Heading
-from orchestrator.report.interactive import curve, fragment, heatmap
+from orchestrator.report.interactive import curve, fragment, heatmap, scatter
 from orchestrator.report.layout import lines, panels
 from orchestrator.row import Row
 from orchestrator.summary import Measure, summarise
@@ -70,3 +70,13 @@ def test_equal_figures_give_equal_bytes_and_fetch_nothing(grid: Sweep) -> None:
     first, second = (fragment(heatmap(panel, Heading("s", ACCURACY)), "grid") for _ in range(2))
     assert first == second
     assert "src=" not in first
+
+
+def test_points_of_a_search_lie_where_they_are_and_tell_what_they_are(make_row: Callable[..., Row]) -> None:
+    points = [Point({"x": 10.0**i, "y": i / 7}, f"c{i}") for i in range(6)]
+    cells = summarise((p.cell for p in points), [make_row("c1", 0, 0.9)], ACCURACY, [0])
+    (panel,) = panels(points, cells, "x", "y")
+    filled, empty = scatter(panel, Heading("s", ACCURACY)).data
+    assert (filled.x, filled.y, filled.marker.color) == ((10.0,), (1 / 7,), (90.0,))
+    assert "seed 0: 90.00" in filled.hovertext[0]
+    assert len(empty.x) == 5

@@ -4,7 +4,7 @@ import pytest
 
 from engine.errors import InputError
 from orchestrator.cells import Point
-from orchestrator.report.layout import axes_of, band, lines, panels, spans_a_decade, table
+from orchestrator.report.layout import axes_of, band, lines, panels, table, xs_of
 from orchestrator.row import Row
 from orchestrator.summary import CellSummary, Measure, summarise
 
@@ -68,7 +68,7 @@ def test_lines_by_the_other_labels_with_x_rising(sizes: Sweep) -> None:
     found = lines(points, cells_of(points, rows, 3), "data.train_size")
     assert [line.name for line in found] == ["standard", "DropAttack-3"]
     assert [x for x, _ in found[0].places] == [100, 500, 1000]
-    assert spans_a_decade(found)
+    assert xs_of(found) == [100, 500, 1000]
 
 
 def test_band_is_the_interval_only_where_all_places_have_three(sizes: Sweep) -> None:
@@ -112,3 +112,16 @@ def test_table_of_points_alone_has_the_metric_as_column() -> None:
 
 def test_axes_are_collected_in_order(grid: Sweep) -> None:
     assert axes_of(grid[0])["method.p"] == ["0", "0.1", "0.3", "0.5", "0.7", "0.9", "1"]
+
+
+def test_points_of_a_search_are_scattered_and_a_grid_is_not(grid: Sweep) -> None:
+    points, rows = grid
+    (full,) = panels(points, cells_of(points, rows), "method.epsilon", "method.p")
+    assert not full.scattered
+    assert full.xs == (0.01, 0.1, 1, 3, 5, 7, 9)
+    found = [Point({"x": 0.1 * i, "y": 1.0 / (i + 1)}, f"c{i}") for i in range(5)]
+    (panel,) = panels(found, cells_of(found, []), "x", "y")
+    assert panel.scattered
+    assert panel.ys == (1, 1 / 2, 1 / 3, 1 / 4, 1 / 5)
+    named = [Point({"x": "a" * i, "y": i}, f"c{i}") for i in range(1, 6)]
+    assert not panels(named, cells_of(named, []), "x", "y")[0].scattered

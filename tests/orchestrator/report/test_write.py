@@ -144,3 +144,13 @@ def test_nothing_is_written_when_rows_do_not_belong_together(
     with pytest.raises(InputError, match="contract"):
         write_reports(tmp_path / "new", "s", "", points, rows, ACCURACY, [0], [], "", False)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_search_with_a_grid_report_is_scattered(make_row: Callable[..., Row], want: type) -> None:
+    points = [Point({"x": 0.1 * i, "y": 0.2 * i}, f"c{i}") for i in range(5)]
+    (drawing,) = draw("s", points, [make_row("c3")], ACCURACY, [0], [want(grid=("x", "y"))])
+    (figure,) = drawing.interactive().values()
+    assert figure.data[0].type == "scatter"
+    (table,) = drawing.tables()
+    assert table.rows[3] == "x = 0.3, y = 0.6"
+    assert list(drawing.pngs()) == ["grid_x_y.png"]

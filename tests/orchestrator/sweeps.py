@@ -1,0 +1,44 @@
+"""Small sweeps for tests: few trials of the digits, a second or less each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator.sweep import Sweep, from_dict
+
+TRIAL: dict[str, Any] = {
+    "data": {"name": "digits", "train_size": 64},
+    "model": "lenet5_8x8",
+    "method": {"name": "dropattack", "targets": ["input", "conv1.w"]},
+    "epochs": 2,
+    "batch_size": 32,
+}
+
+
+def sweep_of(folder: Path = Path(), **changes: Any) -> Sweep:
+    """Four points of epsilon x p, three cells, one seed; ``changes`` replace any block."""
+    content: dict[str, Any] = {
+        "name": "small",
+        "trial": TRIAL,
+        "axes": {"method.epsilon": [1, 5], "method.p": [0, 0.5]},
+        "reports": [{"grid": ["method.epsilon", "method.p"]}],
+    }
+    return from_dict(content | changes, folder)
+
+
+PLUGINS = Path(__file__).parent / "plugins"
+
+
+def breaking(act: str, **changes: Any) -> Sweep:
+    """Two cells, of which the second misbehaves (see ``plugins/breaking.py``)."""
+    settings = changes.pop("model", {})
+    trial = TRIAL | {"model": {"name": "breaking"}, "method": "standard"} | changes.pop("trial", {})
+    content = {
+        "name": "breaking",
+        "trial": trial,
+        "points": {"good": {}, "bad": {"model": {"name": "breaking", "act": act, **settings}}},
+        "plugins": ["breaking.py"],
+        "reports": [{"table": "points"}],
+    }
+    return from_dict(content | changes, PLUGINS)
