@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator import plan as planning
 from orchestrator import reporting
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan
+from orchestrator.plan import plan as plan_against
 from orchestrator.run import Ended, Options, run, stop
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep, from_dict, load
@@ -25,7 +25,7 @@ def plan(sweep: Sweep, store: str | None = None) -> Plan:
     Raises:
         SweepError: a point of the sweep is not legal.
     """
-    return planning.plan(sweep, Ledger(Store(store)))
+    return plan_against(sweep, Ledger(Store(store)))
 
 
 def report(sweep: Sweep, store: str | None = None) -> tuple[list[Path], list[RenderableType]]:

@@ -156,7 +156,7 @@ class _Driver:
             about = self.sweep.reports, [f for f in files if f.exists()], self.sweep.description
             tracker.complete(points, rows, *about, reporting.selects_on_test(self.sweep))
             if not tracker.close():
-                self._say(f"{tracker.problem}; `perturb track` completes it")
+                self._say("MLflow lacks part of the record; `perturb track` completes it from the ledger")
         return Ended(after.counts(), stopped, files[:1], dict(progress.failures))
 
     def _tracker(self) -> Tracker:

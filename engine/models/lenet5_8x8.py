@@ -10,7 +10,7 @@ from engine.models.lenet5 import ALIASES, LeNet5
 
 
 class Config(ModelConfig):
-    """8 x 8 images, padded by 1 in both convolutions: 8 -> 4 -> 2 pixels a side, 19,830 parameters."""
+    """8 x 8 images, padded by 1 in both convolutions: 8 -> 4 -> 2 pixels a side, 19,754 parameters."""
 
     aliases: ClassVar[dict[str, str]] = ALIASES
     shape: ClassVar[tuple[int, int, int] | None] = (1, 8, 8)

@@ -21,7 +21,7 @@ def embedding_matrix(words: tuple[str, ...], path: Path, dimensions: int) -> Ten
         words: word of each token id. path: the file. dimensions: D.
 
     Raises:
-        InputError: the file is not there, or a vector has another length.
+        InputError: the file is not there, or a vector has another length or is not of numbers.
     """
     if not path.is_file():
         raise InputError("model.vectors", str(path), "a text file with one word and its vector a line")
@@ -36,6 +36,11 @@ def embedding_matrix(words: tuple[str, ...], path: Path, dimensions: int) -> Ten
                 legal = f"{dimensions} numbers after the word in line {number}, found {len(values)}"
                 raise InputError("model.vectors", str(path), legal)
             if word in place:
-                matrix_VD[place[word]] = torch.tensor([float(v) for v in values])
+                try:
+                    matrix_VD[place[word]] = torch.tensor([float(v) for v in values])
+                except ValueError as error:
+                    raise InputError(
+                        "model.vectors", str(path), f"numbers in line {number}: {error}"
+                    ) from None
     matrix_VD[0] = 0.0
     return matrix_VD

@@ -48,13 +48,14 @@ def panel_table(panel: Panel, metric: MetricLike) -> Table:
 
     The best complete mean is bold.
     """
+    from rich import box
     from rich.table import Table
 
     best = panel.best(metric)
-    shown = Table(title=_title(panel.title, metric), caption=_caption(panel, metric))
+    shown = Table(title=_title(panel.title, metric), caption=_caption(panel, metric), box=box.SIMPLE_HEAD)
     shown.add_column(_corner(panel), style="bold", no_wrap=True)
     for column in panel.columns:
-        shown.add_column(column, justify="right")
+        shown.add_column(column, justify="right", no_wrap=True)
     for i, row in enumerate(panel.rows):
         cells = [panel.places.get((i, j)) for j in range(len(panel.columns))]
         shown.add_row(row, *(_styled(cell, metric, cell is not None and cell is best) for cell in cells))
@@ -107,7 +108,7 @@ def _styled(cell: CellSummary | None, metric: MetricLike, best: bool) -> Text:
     text = Text(lines[0], style="bold green" if best else "red" if not cell.n else "")
     for line in lines[1:]:
         text.append(
-            "\n" + line, style="dim" if line.startswith("±") else "red" if cell.failures else "yellow"
+            "\n" + line.replace("± ", "±"), style="dim" if line.startswith("±") else "red" if cell.failures else "yellow"
         )
     return text
 
@@ -127,4 +128,8 @@ def _caption(panel: Panel, metric: MetricLike) -> str | None:
 
 
 def _corner(panel: Panel) -> str:
-    return f"{panel.y} \\ {panel.x}" if panel.x else panel.y
+    """Names of rows and columns, without the blocks that they stand in where they differ without them."""
+    if not panel.x:
+        return panel.y
+    y, x = (name.rpartition(".")[2] for name in (panel.y, panel.x))
+    return f"{panel.y} \\ {panel.x}" if x == y else f"{y} \\ {x}"

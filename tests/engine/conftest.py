@@ -1,0 +1,121 @@
+"""What the engine's tests share: one thread, a cache of their own, made-up data, short trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from engine import components
+from engine.checkpoint import load_weights
+from engine.config import Trial
+from engine.data.base import DataInfo
+from engine.data.examples import Batch
+from engine.models.catalog import config as model_config
+from engine.report import Report, carry_on
+from engine.train import Result, train
+
+PLUGINS = Path(__file__).parent / "plugins"
+DIGITS: dict[str, Any] = {
+    "data": {"name": "digits", "train_size": 60},
+    "model": "lenet5_8x8",
+    "method": "standard",
+    "epochs": 2,
+    "batch_size": 20,
+}
+TEXTS: dict[str, Any] = {
+    **DIGITS,
+    "data": "toy_text",
+    "model": {"name": "lstm", "embedding_dim": 6, "hidden": 5},
+}
+Weights = dict[str, Tensor]
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Converted once for all tests; no test writes anything else into it."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PERTURB_CACHE", str(shared_cache))
+    return shared_cache
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Sums in one order, and no fight for the cores of a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _registry() -> Iterator[None]:
+    """The made-up text data set, and no plugin of another test."""
+    held = dict(components._plugins)
+    components.load_plugin(PLUGINS / "toy_text.py")
+    yield
+    components._plugins.clear()
+    components._plugins.update(held)
+
+
+def build_trial(text: bool = False, **changes: Any) -> Trial:
+    """Three steps an epoch, two epochs; ``changes`` replace any setting."""
+    return Trial.model_validate({**(TEXTS if text else DIGITS), **changes})
+
+
+def run_trial(
+    trial: Trial, folder: Path, report: Report = carry_on, **options: Any
+) -> tuple[Result, dict[str, Tensor]]:
+    """Train; the result and the last weights (none when it was stopped)."""
+    result = train(trial, report, folder, **{"keep": "last", **options})
+    path = folder / "last.pt"
+    weights = load_weights(path, torch.device("cpu")) if path.is_file() else {}
+    return result, weights
+
+
+def weights_equal(a: Weights, b: Weights) -> bool:
+    """Bit for bit."""
+    return bool(a) and a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
+
+
+def build_network(settings: dict[str, Any], seed: int = 0) -> tuple[nn.Module, Batch]:
+    """A model in float64 (its initial weights in float32 precision) and a batch of six made-up examples."""
+    torch.manual_seed(seed)
+    config = model_config(settings)
+    shape = config.shape or (3, 8, 8)
+    info = DataInfo(config.kind, classes=3, shape=shape if config.kind == "image" else (), vocabulary=12)
+    network = config.build(info).double()
+    labels, index = torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([4, 40, 7, 3, 11, 0])
+    if config.kind == "image":
+        return network, Batch((torch.rand(6, *shape, dtype=torch.float64),), labels, index)
+    lengths = torch.tensor([4, 1, 3, 4, 2, 4])
+    x_BT = torch.randint(1, 12, (6, 4)) * (torch.arange(4) < lengths[:, None])
+    return network, Batch((x_BT,), labels, index, lengths)
+
+
+@pytest.fixture
+def make_trial() -> Callable[..., Trial]:
+    return build_trial
+
+
+@pytest.fixture
+def run() -> Callable[..., tuple[Result, Weights]]:
+    return run_trial
+
+
+@pytest.fixture
+def same() -> Callable[[Weights, Weights], bool]:
+    return weights_equal
+
+
+@pytest.fixture
+def make_network() -> Callable[..., tuple[nn.Module, Batch]]:
+    return build_network

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from engine.perturb.targets import captured, input_shape, logits_of, perturbed
+
+LSTM = {"name": "lstm", "embedding_dim": 5, "hidden": 4}
+LENET = {"name": "lenet5_8x8"}
+
+
+def awkward(network: nn.Module) -> dict[str, Tensor]:
+    """A perturbation that subtracting again would not undo."""
+    names = [name for name, _ in network.named_parameters()][:3]
+    return {n: torch.full_like(network.get_parameter(n), 1e8 / 3).detach() for n in names}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_perturbed_restores_bit_for_bit(make_network: Callable[..., Any], fails: bool) -> None:
+    network = make_network(LENET)[0].float()
+    r = awkward(network)
+    before = {n: w.detach().clone() for n, w in network.named_parameters()}
+    places = {n: w.data_ptr() for n, w in network.named_parameters()}
+
+    def inside() -> None:
+        with perturbed(network, r):
+            for n, w in network.named_parameters():
+                assert torch.equal(w.detach(), before[n] + r[n] if n in r else before[n])
+                assert w.data_ptr() == places[n], "its storage stays"
+            assert torch.is_grad_enabled()
+            if fails:
+                raise RuntimeError("in the middle")
+
+    if fails:
+        with pytest.raises(RuntimeError, match="in the middle"):
+            inside()
+    else:
+        inside()
+    assert all(torch.equal(w, before[n]) for n, w in network.named_parameters())
+    assert all(w.data_ptr() == places[n] for n, w in network.named_parameters())
+    undone = {n: before[n] + r[n] - r[n] for n in r}
+    assert any(not torch.equal(undone[n], before[n]) for n in r), "the case is awkward"
+
+
+def test_perturbed_restores_when_it_cannot_begin(make_network: Callable[..., Any]) -> None:
+    network, _ = make_network(LENET)
+    before = {n: w.detach().clone() for n, w in network.named_parameters()}
+    wrong = {"conv1.weight": torch.ones_like(before["conv1.weight"]), "fc1.weight": torch.ones(7)}
+    with pytest.raises(RuntimeError, match="size"), perturbed(network, wrong):
+        pass
+    assert all(torch.equal(w, before[n]) for n, w in network.named_parameters())
+
+
+def test_a_pass_uses_the_perturbed_weights_also_of_a_packed_lstm(make_network: Callable[..., Any]) -> None:
+    network, batch = make_network(LSTM)
+    clean = logits_of(network, network, batch)
+    r = {"lstm.weight_ih_l0": torch.full_like(network.get_parameter("lstm.weight_ih_l0"), 0.1)}
+    with perturbed(network, r):
+        moved = logits_of(network, network, batch)
+    assert not torch.allclose(clean, moved)
+    assert torch.equal(logits_of(network, network, batch), clean)
+
+
+def test_captured_is_the_gradient_of_one_pass(make_network: Callable[..., Any]) -> None:
+    network, batch = make_network(LENET)
+    names = ("conv1.weight", "fc3.bias")
+
+    def one_pass() -> dict[str, Tensor]:
+        with captured(network, names) as found:
+            network(batch.views[0]).square().sum().backward()
+        return found
+
+    first, second = one_pass(), one_pass()
+    for name in names:
+        summed = network.get_parameter(name).grad
+        assert summed is not None
+        assert torch.equal(first[name], second[name]), ".grad, which grows, is another tensor"
+        assert torch.allclose(summed, 2 * first[name])
+    assert set(first) == set(names)
+    assert not any(w._backward_hooks for w in network.parameters())
+
+
+def test_captured_lets_go_when_the_pass_raises(make_network: Callable[..., Any]) -> None:
+    network, batch = make_network(LENET)
+    with pytest.raises(RuntimeError), captured(network, ("conv1.weight",)):
+        network(batch.views[0][:, :, :3])
+    assert not any(w._backward_hooks for w in network.parameters())
+
+
+def test_input_shape(make_network: Callable[..., Any]) -> None:
+    assert input_shape(*make_network(LENET)) == (6, 1, 8, 8)
+    assert input_shape(*make_network(LSTM)) == (6, 4, 5)
+
+
+def test_images_are_moved_then_clamped(make_network: Callable[..., Any]) -> None:
+    network, batch = make_network(LENET)
+    x_BCHW = batch.views[0]
+    r = torch.full_like(x_BCHW, 0.75)
+    assert torch.equal(logits_of(network, network, batch, r), network(x_BCHW + r))
+    assert torch.equal(logits_of(network, network, batch, r, (0.0, 1.0)), network((x_BCHW + r).clamp(0, 1)))
+    assert torch.equal(logits_of(network, network, batch, None, (0.4, 0.6)), network(x_BCHW)), (
+        "only what is moved"
+    )
+
+
+def test_texts_are_moved_after_the_embedding(make_network: Callable[..., Any]) -> None:
+    network, batch = make_network(LSTM)
+    r = torch.full((6, 4, 5), 0.3, dtype=torch.float64)
+    moved = logits_of(network, network, batch, r)
+    with perturbed(network, {"embedding.weight": torch.full((12, 5), 0.3, dtype=torch.float64)}):
+        same = logits_of(network, network, batch)
+    assert torch.allclose(moved, same), "moving every row of the matrix moves every token"
+    clamped = logits_of(network, network, batch, r, (-1e-9, 1e-9))
+    assert torch.allclose(clamped[0], clamped[3], atol=1e-6), "equally long texts of zeros"
+
+
+def test_the_hook_is_gone_after_a_pass_and_after_a_failure(make_network: Callable[..., Any]) -> None:
+    network, batch = make_network(LSTM)
+    logits_of(network, network, batch, torch.zeros(6, 4, 5))
+    with pytest.raises(RuntimeError):
+        logits_of(network, network, batch, torch.zeros(7, 7, 7))
+    assert not network.get_submodule("embedding")._forward_hooks

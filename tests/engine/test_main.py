@@ -1,0 +1,163 @@
+"""``python -m engine``: in this process where it can be, in its own where signals are meant."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from engine.__main__ import main
+from engine.config import Trial
+from engine.identity import trial_key
+
+ROOT = Path(__file__).parents[2]
+TRIAL: dict[str, Any] = {
+    "data": {"name": "digits", "train_size": 60},
+    "model": "lenet5_8x8",
+    "method": {"name": "dropattack", "targets": ["input", "conv1.w"]},
+    "epochs": 2,
+    "batch_size": 20,
+}
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    """The signal handlers as they were."""
+    held = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in held.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., str]:
+    def to_file(content: Any, name: str = "trial.yaml") -> str:
+        path = tmp_path / name
+        if isinstance(content, str):
+            path.write_text(content)
+        else:
+            YAML().dump(content, path)
+        return str(path)
+
+    return to_file
+
+
+def test_it_trains_and_tells(
+    write: Any, run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([write(TRIAL), "--folder", str(tmp_path / "trials"), "--keep", "best"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    trial = Trial.model_validate(TRIAL)
+    expected, _ = run(trial, tmp_path / "expected")
+    assert lines[0].startswith(
+        f"epoch 1/2  train.loss {expected.history[0]['train.loss']:.4f}  train.accuracy"
+    )
+    assert lines[1].startswith("epoch 2/2  ")
+    told = json.loads("\n".join(lines[2:]))
+    assert told["key"] == trial_key(trial)
+    assert (told["status"], told["last"], told["best"]) == ("completed", expected.last, expected.best)
+    assert [path.name for path in (tmp_path / "trials" / told["key"]).iterdir()] == ["best.pt"]
+
+
+def test_a_child_takes_its_parents_weights(
+    write: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "trials")
+    child = write({**TRIAL, "init": {"from": {"method": "standard"}}}, "child.yaml")
+    assert main([child, "--folder", folder]) == 2
+    assert "train the parent first" in capsys.readouterr().err
+    assert main([write({**TRIAL, "method": "standard"}), "--folder", folder, "--keep", "best"]) == 0
+    assert main([child, "--folder", folder]) == 0
+
+
+def test_a_plugin(write: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin = str(Path(__file__).parent / "plugins" / "toy_text.py")
+    texts = write({**TRIAL, "data": "toy_text", "model": {"name": "lstm", "hidden": 4}, "method": "fgm"})
+    assert main([texts, "--plugin", plugin, "--folder", str(tmp_path / "trials")]) == 0
+    assert main([texts, "--plugin", str(tmp_path / "none.py")]) == 2
+    assert "plugins: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({**TRIAL, "epochs": 0}, "epochs: 0: Input should be greater than or equal to 1"),
+        (
+            {**TRIAL, "method": "dropatack"},
+            "method.name: 'dropatack' is not legal: did you mean 'dropattack'?",
+        ),
+        (
+            {**TRIAL, "method": {"name": "dropattack", "targets": ["conv9.w"]}},
+            "method.targets.0: 'conv9.w' is not legal",
+        ),
+        (
+            {**TRIAL, "method": {"name": "dropattack", "epsilon": {"input": -1}}},
+            "method.epsilon.input: -1: Input",
+        ),
+        ("- 1\n- 2\n", "trial: [1, 2]: Input should be a valid dictionary"),
+        ("", "trial: None: Input should be a valid dictionary"),
+        ("data: [digits\n", "is not legal: YAML 1.2"),
+        ("epochs: 1\nepochs: 2\n", "is not legal: YAML 1.2"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_2(
+    write: Any, capsys: pytest.CaptureFixture[str], content: Any, message: str, tmp_path: Path
+) -> None:
+    assert main([write(content), "--folder", str(tmp_path / "trials")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert message in err
+    assert "Value error" not in err
+    assert not (tmp_path / "trials").exists()
+
+
+def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "none.yaml")]) == 2
+    assert "a file that can be read (No such file or directory)" in capsys.readouterr().err
+
+
+def test_divergence_is_a_result(write: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = {**TRIAL, "optimizer": {"name": "sgd", "lr": 1e30}}
+    assert main([write(content), "--folder", str(tmp_path)]) == 0
+    assert '"status": "diverged"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_and_the_same_command_continues(
+    write: Any,
+    run: Any,
+    same: Any,
+    tmp_path: Path,
+    number: signal.Signals,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = {**TRIAL, "epochs": 120, "data": {"name": "digits", "train_size": 20}}
+    arguments = [write(content), "--folder", str(tmp_path / "trials"), "--keep", "last"]
+    command = [sys.executable, "-m", "engine", *arguments]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=dict(os.environ), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert first.startswith("epoch 1/120")
+    assert '"status": "stopped"' in rest
+    folder = tmp_path / "trials" / trial_key(Trial.model_validate(content))
+    assert [path.name for path in folder.iterdir()] == ["resume.pt"]
+    assert main(arguments) == 0
+    assert not capsys.readouterr().out.startswith("epoch 1/")
+    _, whole = run(Trial.model_validate(content), tmp_path / "whole")
+    from engine.checkpoint import load_weights
+
+    assert same(load_weights(folder / "last.pt", next(iter(whole.values())).device), whole)
