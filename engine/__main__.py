@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 from collections.abc import Sequence
@@ -71,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
         result = train(trial, report, options.folder / key, workers=workers, keep=options.keep, parent=start)
     if workers.rank == 0:
         shown = {k: v for k, v in asdict(result).items() if k not in ("correct", "history")}
-        print(json.dumps({"key": key, **shown}, indent=2))
+        print(json.dumps(_finite({"key": key, **shown}), indent=2))
     return 75 if result.status == "stopped" else 0
 
 
@@ -81,10 +82,19 @@ def _read(path: Path) -> Any:
 
     try:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError("trial", str(path), f"a text file in UTF-8 ({error.reason})") from None
     except OSError as error:
         raise InputError("trial", str(path), f"a file that can be read ({error.strerror})") from None
     except YAMLError as error:
         raise InputError("trial", str(path), f"YAML 1.2 ({' '.join(str(error).split())})") from None
+
+
+def _finite(value: Any) -> Any:
+    """The value with NaN and infinity, which JSON has no words for, as null."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

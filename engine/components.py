@@ -27,7 +27,7 @@ def names(kind: Kind) -> list[str]:
     """All components of a kind, the user's own included."""
     package = importlib.import_module(f"engine.{kind}")
     shipped = [m.name for m in pkgutil.iter_modules(package.__path__) if _is_component(kind, m.name)]
-    return sorted(shipped + [name for k, name in _plugins if k == kind])
+    return sorted({*shipped, *(name for k, name in _plugins if k == kind)})
 
 
 def find(kind: Kind, name: object, where: str) -> type:

@@ -180,7 +180,10 @@ class Trial(Frozen):
         settings = self.model_dump() | {"init": None}
         for name, value in self.init.from_.items():
             override(settings, name, value)
-        return Trial.model_validate(settings)
+        try:
+            return Trial.model_validate(settings)
+        except InputError as error:
+            raise InputError(f"init.from.{error.name}", error.value, error.legal) from None
 
     @field_validator("data")
     @classmethod

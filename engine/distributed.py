@@ -84,9 +84,7 @@ def default_device(index: int = 0) -> torch.device:
 
 
 @contextmanager
-def group(
-    rank: int, size: int, address: str, device: torch.device = CPU
-) -> Iterator[Workers]:
+def group(rank: int, size: int, address: str, device: torch.device = CPU) -> Iterator[Workers]:
     """A process group of ``size`` workers that meet at ``address`` (``tcp://host:port``).
 
     NCCL on GPUs, gloo on CPUs. Models and optimisers must be gone before the block ends: gloo aborts

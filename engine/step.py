@@ -58,7 +58,8 @@ class Stepper:
         self.radius = {id(s): torch.tensor(s.epsilon, device=device) for s in used}
         self.probability = {id(s): torch.tensor(s.p, device=device) for s in used}
         self.rows = {
-            n: torch.arange(network.get_parameter(n).shape[0], device=device) for n in self.parameters
+            n: torch.arange(network.get_parameter(n).shape[:1].numel(), device=device)
+            for n in self.parameters
         }
 
     def gradients(self, batch: Batch, step: int, global_size: int, share: float = 1.0) -> Clean:

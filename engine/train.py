@@ -142,6 +142,12 @@ class _Run:
             model, optimizer, self.progress = found
             self.network.load_state_dict(model)
             self.optimizer.load_state_dict(optimizer)
+        here = self.progress.epoch * 10**9 + self.progress.step
+        if self.workers.agree(here) != here:
+            place = f"epoch {self.progress.epoch}, step {self.progress.step}"
+            raise InputError(
+                "folder", str(self.folder), f"one that all workers see; rank 0 is not at {place}"
+            )
 
     def loop(self) -> Literal["completed", "diverged", "stopped"]:
         """All epochs that are left."""

@@ -165,7 +165,7 @@ def ui(
     """Open MLflow's pages on the store."""
     from orchestrator.ui import serve
 
-    raise typer.Exit(serve(_store(store), host, port))
+    serve(_store(store), host, port)
 
 
 @app.command()

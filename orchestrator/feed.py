@@ -9,7 +9,6 @@ from typing import Protocol
 
 from orchestrator.job import Job, Outcome
 
-
 REQUESTED = "stopped on request"
 """Why a sweep ended that Ctrl-C, a signal or ``perturb stop`` drained."""
 

@@ -43,9 +43,11 @@ class Progress:
         self.values: dict[str, list[float]] = {}
         self.labels: dict[str, dict[str, Any]] = {}
         self.state, self.began = "running", time.monotonic()
+        self.first_start: float | None = None
 
     def started(self, job: Job) -> None:
         """A job was handed to a worker."""
+        self.first_start = self.first_start or time.monotonic()
         self.running[job.key] = job
         self.labels[job.cell] = job.labels
 
@@ -70,13 +72,15 @@ class Progress:
     def eta(self) -> float | None:
         """Seconds that are left, None before the first trial has ended.
 
-        From the rate since the start: it holds the dispatcher's cost and the trials' own.
+        From the rate since the first trial began, the start of Ray left out; trials that run count as
+        half done.
         """
         ended = sum(self.states.values())
-        if not ended:
+        if not ended or self.first_start is None:
             return None
-        left = self.trials - self.done - self.states["failed"]
-        return max(0.0, (time.monotonic() - self.began) / ended * left)
+        left = self.trials - self.done - self.states["failed"] - len(self.running) / 2
+        rate = (ended + len(self.running) / 2) / (time.monotonic() - self.first_start)
+        return max(0.0, left / rate)
 
     def best(self) -> tuple[dict[str, Any], float, int] | None:
         """Labels, mean and number of seeds of the best cell so far, of those run in this session."""

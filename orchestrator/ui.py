@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
+from typing import NoReturn
 
 from engine.errors import InputError
 from orchestrator.mlflow_store import default_artifacts, default_uri
 from orchestrator.store import Store
 
 
-def serve(store: Store, host: str, port: int) -> int:
-    """Run MLflow's server on the embedded store until Ctrl-C; returns its exit code.
+def serve(store: Store, host: str, port: int) -> NoReturn:
+    """Become MLflow's server on the embedded store, so that a signal ends the server itself.
 
     One worker and no job runner: two processes in place of fifteen.
 
@@ -23,10 +23,8 @@ def serve(store: Store, host: str, port: int) -> int:
         raise InputError("store", store.location, "a local store in which a sweep was tracked")
     command = [
         sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port),
-        "--backend-store-uri", default_uri(store.local), "--default-artifact-root", default_artifacts(store.local),
+        "--backend-store-uri", default_uri(store.local),
+        "--default-artifact-root", default_artifacts(store.local),
     ]  # fmt: skip
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    try:
-        return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+    os.execve(sys.executable, command, {**os.environ, **environment})

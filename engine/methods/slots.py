@@ -72,7 +72,7 @@ class Ascent(Frozen):
 
         Nothing is perturbed without targets, at epsilon 0 or at p = 0. With a single step only r^0 is
         ever used, so what follows it (``gradient``, ``learn_from``, the update of ``accumulate``) has no
-        effect; with p = 1 the mask's scale has none, with one target neither has ``joint``.
+        effect, and ``project`` with a step inside its ball is ``replace`` with the step as radius; with p = 1 the mask's scale has none, with one target neither has ``joint``.
         """
         if not self.targets or self.epsilon == 0 or self.p == 0:
             return None
@@ -81,6 +81,8 @@ class Ascent(Frozen):
             idle |= {"gradient": "accumulated", "learn_from": "all"}
             if self.update == "accumulate":
                 idle["update"] = "replace"
+            if self.step_size is not None and self.step_size < self.epsilon:  # the ball is not reached
+                idle |= {"update": "replace", "epsilon": self.step_size, "step_size": None}
         if self.p == 1:
             idle["mask_scale"] = "none"
         if self.norm_over == "joint" and len(set(self.targets)) == 1:

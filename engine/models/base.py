@@ -89,7 +89,7 @@ class ModelInfo:
     @property
     def input_parameter(self) -> str | None:
         """The parameter that stands for the input of a text model: its embedding matrix."""
-        return self.aliases.get("embedding")
+        return self.aliases.get("embedding") if self.kind == "text" else None
 
     def resolve(self, pattern: str, where: str) -> tuple[str, ...]:
         """Parameter names that an alias or a glob pattern stands for; ``input`` stands for itself.

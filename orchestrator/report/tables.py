@@ -108,7 +108,8 @@ def _styled(cell: CellSummary | None, metric: MetricLike, best: bool) -> Text:
     text = Text(lines[0], style="bold green" if best else "red" if not cell.n else "")
     for line in lines[1:]:
         text.append(
-            "\n" + line.replace("± ", "±"), style="dim" if line.startswith("±") else "red" if cell.failures else "yellow"
+            "\n" + line.replace("± ", "±"),
+            style="dim" if line.startswith("±") else "red" if cell.failures else "yellow",
         )
     return text
 

@@ -44,6 +44,8 @@ def dropattack(*targets: str, **settings: Any) -> dict[str, Any]:
 
 
 BOTH = ("input", "conv1.w")
+ATTACK = {"targets": ["input"], "epsilon": 1, "p": 0.5}
+FINE = {**IMAGE, "batch_size": 3, "epochs": 2, "method": dropattack(*BOTH)}  # 20 steps an epoch
 CASES: dict[str, dict[str, Any]] = {
     "standard": {"trial": {**IMAGE, "method": "standard"}},
     "dropattack": {"trial": {**IMAGE, "method": dropattack(*BOTH)}},
@@ -57,7 +59,9 @@ CASES: dict[str, dict[str, Any]] = {
     "text": {"trial": {**TEXT, "method": dropattack("embedding", "lstm.ih.w", steps=2)}},
     "activations": {"trial": {**TEXT, "method": dropattack("input", "lstm.*", input_as="activations")}},
     "text_pgd": {"trial": {**TEXT, "method": "pgd"}},
-    "stopped": {"trial": {**IMAGE, "epochs": 5, "method": dropattack(*BOTH)}, "stop": 3},
+    "last": {"trial": {**IMAGE, "method": {"input": {**ATTACK, "steps": 3, "learn_from": "last"}}}},
+    "fine": {"trial": FINE},
+    "stopped": {"trial": FINE, "stop": 3},
 }
 
 
@@ -131,12 +135,12 @@ def test_other_masks_would_be_seen(
 
 
 def test_two_workers_agree_to_stop_and_go_on(two_workers: Path) -> None:
-    # Asked every 16 steps and at the ends of epochs: an epoch has 4 steps, so the third answer ends epoch 3.
-    found = result_of(two_workers / "stopped")
-    assert found["told"] == 3
-    assert len(found["history"]) == 5
-    whole, parts = (load_weights(two_workers / name / "last.pt", CPU) for name in ("dropattack", "stopped"))
-    assert all(torch.equal(whole[n], parts[n]) for n in whole), "bit for bit"
+    # Asked every 16 steps and at the ends of epochs: the third time after step 16 of the second epoch.
+    whole, parts = (result_of(two_workers / name) for name in ("fine", "stopped"))
+    assert parts["told"] == 3
+    assert parts["history"] == [pytest.approx(epoch, rel=1e-12) for epoch in whole["history"]]
+    a, b = (load_weights(two_workers / name / "last.pt", CPU) for name in ("fine", "stopped"))
+    assert all(torch.equal(a[n], b[n]) for n in a), "bit for bit"
 
 
 def test_rank_0_writes(two_workers: Path) -> None:

@@ -87,7 +87,8 @@ def test_the_engine_trains_where_nothing_else_is_installed(cache: Path) -> None:
 
 
 def test_planning_does_not_import_torch(cache: Path) -> None:
-    code = f"import importlib, sys\nfor name in {LIGHT}:\n    importlib.import_module(name)\nprint('torch' in sys.modules)"
+    imports = f"for name in {LIGHT}:\n    importlib.import_module(name)"
+    code = f"import importlib, sys\n{imports}\nprint('torch' in sys.modules)"
     assert python(code, cache) == "False\n"
 
 

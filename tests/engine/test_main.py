@@ -1,9 +1,8 @@
-"""``python -m engine``: in this process where it can be, in its own where signals are meant."""
+"""``python -m engine``, in this process for the sake of speed."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 
 from engine.__main__ import main
+from engine.checkpoint import load_weights
 from engine.config import Trial
+from engine.evaluate import evaluate
 from engine.identity import trial_key
 
-ROOT = Path(__file__).parents[2]
 TRIAL: dict[str, Any] = {
     "data": {"name": "digits", "train_size": 60},
     "model": "lenet5_8x8",
@@ -139,25 +140,37 @@ def test_a_signal_stops_and_the_same_command_continues(
     tmp_path: Path,
     number: signal.Signals,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    content = {**TRIAL, "epochs": 120, "data": {"name": "digits", "train_size": 20}}
-    arguments = [write(content), "--folder", str(tmp_path / "trials"), "--keep", "last"]
-    command = [sys.executable, "-m", "engine", *arguments]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=dict(os.environ), stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        process.send_signal(number)
-        rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 75
-    assert first.startswith("epoch 1/120")
-    assert '"status": "stopped"' in rest
-    folder = tmp_path / "trials" / trial_key(Trial.model_validate(content))
+    arguments = [write(TRIAL), "--folder", str(tmp_path / "trials"), "--keep", "last"]
+
+    def interrupted(*given: Any) -> Any:
+        signal.raise_signal(number)
+        return evaluate(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.train.evaluate", interrupted)  # at the end of the first epoch
+        assert main(arguments) == 75
+    out = capsys.readouterr().out
+    assert out.startswith("epoch 1/2")
+    assert "epoch 2/2" not in out
+    assert '"status": "stopped"' in out
+    trial = Trial.model_validate(TRIAL)
+    folder = tmp_path / "trials" / trial_key(trial)
     assert [path.name for path in folder.iterdir()] == ["resume.pt"]
     assert main(arguments) == 0
-    assert not capsys.readouterr().out.startswith("epoch 1/")
-    _, whole = run(Trial.model_validate(content), tmp_path / "whole")
-    from engine.checkpoint import load_weights
+    assert capsys.readouterr().out.startswith("epoch 2/2")
+    _, whole = run(trial, tmp_path / "whole")
+    assert same(load_weights(folder / "last.pt", torch.device("cpu")), whole)
 
-    assert same(load_weights(folder / "last.pt", next(iter(whole.values())).device), whole)
+
+def test_it_is_a_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "engine", str(tmp_path / "none.yaml")],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1

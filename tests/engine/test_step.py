@@ -12,7 +12,7 @@ Perturbations are chosen such that the perturbed logits are (0, 0) or (-ln 3, 0)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -149,10 +149,10 @@ def counting(network: nn.Module) -> dict[str, int]:
 
     def forward(module: nn.Module, inputs: Any, logits: Tensor) -> None:
         add("forward")
-        logits.register_hook(lambda g: add("backward"))
+        logits.register_hook(lambda g: add("backward"))  # type: ignore[no-untyped-call]
 
     network.register_forward_hook(forward)
-    next(network.parameters()).register_hook(lambda g: add("learnt"))
+    next(network.parameters()).register_hook(lambda g: add("learnt"))  # type: ignore[no-untyped-call]
     return counts
 
 
@@ -206,11 +206,11 @@ def test_one_graph_is_alive_at_a_time(make_network: Callable[..., Any]) -> None:
 
 
 @pytest.fixture
-def attacked(make_network: Callable[..., Any]) -> Iterator[tuple[nn.Module, Batch, Stepper]]:
+def attacked(make_network: Callable[..., Any]) -> tuple[nn.Module, Batch, Stepper]:
     network, batch = make_network({"name": "lenet5_8x8"})
     weight = Ascent(targets=("conv1.weight", "fc3.bias"), epsilon=3.0, p=0.5, steps=3)
     slots = Slots(input=InputAscent(targets=("input",), epsilon=3.0, p=0.5, steps=3), weight=weight)
-    yield network, batch, Stepper(network, network, slots, 0, Workers())
+    return network, batch, Stepper(network, network, slots, 0, Workers())
 
 
 @pytest.mark.parametrize("fail_at", [None, 0, 2, 4, 6])

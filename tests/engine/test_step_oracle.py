@@ -45,6 +45,7 @@ def gradient(network: nn.Module, batch: Batch, moved: Mapping[str, Tensor], clam
     x = batch.views[0]
     shape = x.shape if batch.lengths is None else (*x.shape, theta["embedding.weight"].shape[1])
     r = moved.get("input", torch.zeros(shape, dtype=torch.float64)).clone().requires_grad_()
+    assert batch.labels is not None
     loss = nn.functional.cross_entropy(logits(network, batch, theta, r, clamp), batch.labels)
     found = torch.autograd.grad(loss, [*theta.values(), r])
     return dict(zip([*theta, "input"], found, strict=True))

@@ -126,7 +126,9 @@ def test_missing_data_warns_in_plan_and_is_refused_by_run(
 ) -> None:
     monkeypatch.setenv("PERTURB_DATA", str(folder / "empty"))
     monkeypatch.setenv("PERTURB_CACHE", str(folder / "cache"))
-    text = SMALL.replace("data: {name: digits, train_size: 64}", "data: mnist").replace("lenet5_8x8", "lenet5")
+    text = SMALL.replace("data: {name: digits, train_size: 64}", "data: mnist").replace(
+        "lenet5_8x8", "lenet5"
+    )
     (folder / "small.yaml").write_text(text)
     planned = perturb(folder, "plan", "small.yaml")
     assert planned.returncode == 0

@@ -31,7 +31,9 @@ def rows_of(store: Path) -> dict[str, Row]:
 
 
 def test_jobs_travel_as_text() -> None:
-    job = Job("k", "c", 1, Trial.model_validate(TRIAL).model_dump(mode="json"), {"method.p": 0.5}, "best", "p")
+    job = Job(
+        "k", "c", 1, Trial.model_validate(TRIAL).model_dump(mode="json"), {"method.p": 0.5}, "best", "p"
+    )
     assert decode(encode(job)) == job
 
 

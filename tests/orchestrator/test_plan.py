@@ -57,7 +57,9 @@ def test_a_parent_comes_first_and_keeps_its_weights(ledger: Ledger) -> None:
     assert parent.trial["method"] == {"name": "standard"}
 
     ledger.write(row(parent.key))
-    assert parent.key in [job.key for job in plan(sweep_of(trial=child, reports=[]), ledger).todo], "weights are gone"
+    assert parent.key in [job.key for job in plan(sweep_of(trial=child, reports=[]), ledger).todo], (
+        "weights are gone"
+    )
     ledger.store.put(f"checkpoints/{parent.key}/last.pt", b"weights")
     assert parent.key not in [job.key for job in plan(sweep_of(trial=child, reports=[]), ledger).todo]
 

@@ -105,7 +105,6 @@ def test_stop_request_drains_and_run_continues(tmp_path: Path) -> None:
     sweep = sweep_of(trial=TRIAL | {"epochs": 200})
     store = Store(tmp_path)
 
-
     from orchestrator.progress import Progress
 
     begin = Progress.started

@@ -134,7 +134,7 @@ def test_standard_is_empty() -> None:
 
 
 # train.loss of five epochs on 300 digits with one thread on an x86-64 CPU. Instruction sets differ in how
-# they round, so the values are held to 1e-6 of themselves and not to the bit: a refactor gives the same curve.
+# they round, so the values are held to 1e-6 of themselves and not to the bit. A refactor leaves them.
 CURVES: dict[str, list[float]] = {
     "dropattack": [
         2.306013437906901,

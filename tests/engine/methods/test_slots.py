@@ -94,7 +94,7 @@ SAME: list[tuple[Any, Any]] = [
 
 
 def as_written(trial: Trial) -> Slots:
-    return trial.method.slots(trial.model_info)  # type: ignore[no-any-return]
+    return trial.method.slots(trial.model_info)
 
 
 @pytest.mark.parametrize(("long", "short"), SAME)
@@ -192,3 +192,12 @@ def test_a_composition_resolves_its_targets() -> None:
     assert slots.weight is not None
     assert slots.weight.targets == ("fc.bias", "fc.weight")
     assert slots.clean == 0.5
+
+
+def test_one_step_inside_the_ball_is_replace() -> None:
+    pgd = Ascent(targets=("w",), epsilon=1, update="project", step_size=0.3, gradient="current")
+    assert pgd.collapsed() == Ascent(targets=("w",), epsilon=0.3)
+    on_the_ball = pgd.model_copy(update={"step_size": 1.0})
+    collapsed = on_the_ball.collapsed()
+    assert collapsed is not None
+    assert collapsed.update == "project", "equal up to rounding only"

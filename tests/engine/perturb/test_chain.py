@@ -14,7 +14,7 @@ B = torch.tensor([[84.0]])  # norm 84; of both 85
     ("over", "a", "b"),
     [("tensor", 13.0, 84.0), ("joint", 85.0, 85.0), ("sample", [[5.0], [12.0]], [[84.0]])],
 )
-def test_norms(over: Over, a: float, b: float) -> None:
+def test_norms(over: Over, a: object, b: object) -> None:
     found = norms({"a": A, "b": B}, over)
     assert found["a"].tolist() == a
     assert found["b"].tolist() == b
