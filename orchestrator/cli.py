@@ -198,7 +198,7 @@ def data(
 
 
 def main() -> None:
-    """Entry point: errors of the user's making are one line each and exit code 2, others keep their traceback."""
+    """Entry point: errors of the user's making are one line each, others keep their traceback."""
     from engine.errors import InputError
     from orchestrator.lock import SweepHeld
     from orchestrator.problems import SweepError

@@ -139,9 +139,7 @@ def _reports(sweep: Sweep) -> Iterator[Problem]:
     axes = dimensions(sweep)
     for i, report in enumerate(sweep.reports):
         if sweep.search:
-            yield Problem(
-                ("reports", i), "is not legal: none; a search reports the table of its cells by itself"
-            )
+            yield from _search_report(sweep, i)
             continue
         if report.table and not sweep.points:
             yield Problem(("reports", i, "table"), "is not legal: a table of points needs points")
@@ -153,3 +151,16 @@ def _reports(sweep: Sweep) -> Iterator[Problem]:
                 yield Problem(("reports", i, kind), illegal(axis, legal))
         if report.curve in axes and not all(type(v) in (int, float) for v in axes[report.curve][1]):
             yield Problem(("reports", i, "curve"), illegal(report.curve, "an axis of numbers"))
+
+
+def _search_report(sweep: Sweep, i: int) -> Iterator[Problem]:
+    """A search draws its cells over two searched numbers, as a scatter in place of a grid."""
+    report = sweep.reports[i]
+    if not report.grid:
+        yield Problem(("reports", i), "is not legal for a search: {grid: [x, y]} of two searched numbers")
+        return
+    known = [name for name, searched in sweep.search.items() if searched.kind != "choice"]
+    for axis in report.grid:
+        if axis not in known:
+            legal = f"a searched number; {did_you_mean(axis, known)}"
+            yield Problem(("reports", i, "grid"), illegal(axis, legal))

@@ -72,7 +72,8 @@ class Ascent(Frozen):
 
         Nothing is perturbed without targets, at epsilon 0 or at p = 0. With a single step only r^0 is
         ever used, so what follows it (``gradient``, ``learn_from``, the update of ``accumulate``) has no
-        effect, and ``project`` with a step inside its ball is ``replace`` with the step as radius; with p = 1 the mask's scale has none, with one target neither has ``joint``.
+        effect, and ``project`` with a step inside its ball is ``replace`` with the step as its radius.
+        With p = 1 the mask's scale has no effect, with one target neither has ``joint``.
         """
         if not self.targets or self.epsilon == 0 or self.p == 0:
             return None

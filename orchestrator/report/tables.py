@@ -53,7 +53,7 @@ def panel_table(panel: Panel, metric: MetricLike) -> Table:
 
     best = panel.best(metric)
     shown = Table(title=_title(panel.title, metric), caption=_caption(panel, metric), box=box.SIMPLE_HEAD)
-    shown.add_column(_corner(panel), style="bold", no_wrap=True)
+    shown.add_column(_corner(panel), style="bold", overflow="fold")
     for column in panel.columns:
         shown.add_column(column, justify="right", no_wrap=True)
     for i, row in enumerate(panel.rows):

@@ -134,3 +134,16 @@ def test_a_conditional_setting() -> None:
 )
 def test_repeated(values: list[Any], position: int | None) -> None:
     assert repeated(values) == position
+
+
+def test_reports_of_a_search() -> None:
+    space = {"method.p": {"uniform": [0, 1]}, "method.steps": {"int": [1, 3]}, "model": {"choice": ["a"]}}
+    good = sweep(search=space, budget={"trials": 3}, reports=[{"grid": ["method.p", "method.steps"]}])
+    assert good.reports[0].axes == ("method.p", "method.steps")
+    for report, wanted in (
+        ({"curve": "method.p"}, "not legal for a search"),
+        ({"grid": ["method.p", "model"]}, "a searched number"),
+        ({"grid": ["method.p", "method.stepz"]}, "did you mean 'method.steps'"),
+    ):
+        with pytest.raises(SweepError, match=wanted):
+            sweep(search=space, budget={"trials": 3}, reports=[report])
