@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import reporting
-from orchestrator.ledger import Ledger
-from orchestrator.plan import Plan
-from orchestrator.plan import plan as plan_against
-from orchestrator.run import Ended, Options, run, stop
-from orchestrator.store import Store
-from orchestrator.sweep import Sweep, from_dict, load
+from orchestrator.driver import Ended, Options, run, stop
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.plan import plan as plan_against
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.store import Store
+from orchestrator.sweepfile.sweep import Sweep, from_dict, load
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

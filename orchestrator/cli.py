@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from orchestrator.store import Store
-    from orchestrator.sweep import Sweep
+    from orchestrator.records.store import Store
+    from orchestrator.sweepfile.sweep import Sweep
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,9 +38,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 @app.command()
 def plan(sweep: SweepFile, set_: Set = [], store: StoreOption = None, as_json: Json = False) -> None:  # noqa: B006
     """Show what a sweep would train: cells, trials, done, to do. Nothing is written."""
-    from orchestrator import preflight
-    from orchestrator.ledger import Ledger
-    from orchestrator.plan import plan as plan_sweep
+    from orchestrator.planning import preflight
+    from orchestrator.planning.plan import plan as plan_sweep
+    from orchestrator.records.ledger import Ledger
 
     loaded = _load(sweep, set_)
     planned = plan_sweep(loaded, Ledger(_store(store)))
@@ -72,8 +72,8 @@ def run(
     ] = None,
 ) -> None:
     """Train what is left of a sweep, track it and report it; run it again to continue."""
-    from orchestrator.run import Options
-    from orchestrator.run import run as run_sweep
+    from orchestrator.driver import Options
+    from orchestrator.driver import run as run_sweep
 
     options = Options(store, address, local, cpus, track, tracking_uri)
     try:
@@ -110,7 +110,7 @@ def status(
 @app.command()
 def stop(sweep: SweepName, store: StoreOption = None) -> None:
     """Ask a running sweep to drain: its trials checkpoint, and `perturb run` continues them."""
-    from orchestrator.job import stop_flag
+    from orchestrator.planning.job import stop_flag
 
     place = _store(store)
     name = _known(sweep, place)
@@ -171,7 +171,7 @@ def ui(
 @app.command()
 def schema() -> None:
     """Print the sweep file's JSON Schema, for editors."""
-    from orchestrator.schema import json_schema
+    from orchestrator.sweepfile.schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
 
@@ -200,8 +200,8 @@ def data(
 def main() -> None:
     """Entry point: errors of the user's making are one line each, others keep their traceback."""
     from engine.errors import InputError
-    from orchestrator.lock import SweepHeld
-    from orchestrator.problems import SweepError
+    from orchestrator.dispatch.lock import SweepHeld
+    from orchestrator.sweepfile.problems import SweepError
 
     try:
         app()
@@ -219,13 +219,13 @@ def _fail(text: str, code: int = 2) -> NoReturn:
 
 
 def _store(location: str | None) -> Store:
-    from orchestrator.store import Store
+    from orchestrator.records.store import Store
 
     return Store(location)
 
 
 def _load(path: Path, overrides: list[str]) -> Sweep:
-    from orchestrator.sweep import load
+    from orchestrator.sweepfile.sweep import load
 
     return load(path, overrides)
 

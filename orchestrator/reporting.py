@@ -8,16 +8,16 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from engine.errors import InputError
-from orchestrator.cells import Point
-from orchestrator.ledger import Ledger
-from orchestrator.row import Row
-from orchestrator.store import Store
-from orchestrator.sweep import Sweep
+from orchestrator.planning.cells import Point
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.row import Row
+from orchestrator.records.store import Store
+from orchestrator.sweepfile.sweep import Sweep
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from orchestrator.tracker import Tracker
+    from orchestrator.tracking.tracker import Tracker
 
 
 def tracking_place(store: Store, uri: str | None) -> tuple[str, str | None]:
@@ -26,7 +26,7 @@ def tracking_place(store: Store, uri: str | None) -> tuple[str, str | None]:
     Raises:
         InputError: a remote store holds no SQLite file, and no server was given.
     """
-    from orchestrator.mlflow_store import default_artifacts, default_uri
+    from orchestrator.tracking.mlflow_store import default_artifacts, default_uri
 
     if uri:
         return uri, None
@@ -38,7 +38,7 @@ def tracking_place(store: Store, uri: str | None) -> tuple[str, str | None]:
 
 def rows_of(sweep: Sweep, ledger: Ledger, points: Sequence[Point]) -> list[Row]:
     """The ledger's rows of a sweep's trials, failed ones included."""
-    from orchestrator.plan import plan
+    from orchestrator.planning.plan import plan
 
     planned = plan(sweep, ledger)
     cells = {point.cell for point in points}
@@ -49,7 +49,7 @@ def start_tracker(
     sweep: Sweep, store: Store, points: Sequence[Point], rows: Sequence[Row], uri: str | None
 ) -> Tracker:
     """A tracker for a sweep that is about to run."""
-    from orchestrator.tracker import Tracker
+    from orchestrator.tracking.tracker import Tracker
 
     place = tracking_place(store, uri)
     return Tracker(*place, sweep.name, points, sweep.metric, sweep.seeds, rows)
@@ -60,7 +60,7 @@ def write(sweep: Sweep, store: Store, points: Sequence[Point], rows: Sequence[Ro
 
     On a remote store they are written to a temporary folder and put there, and their names returned.
     """
-    from orchestrator.report import write_reports
+    from orchestrator.reports import write_reports
 
     folder = store.folder(f"sweeps/{sweep.name}/report")
     with TemporaryDirectory(prefix="perturb-report-") as temporary:
@@ -76,7 +76,7 @@ def write(sweep: Sweep, store: Store, points: Sequence[Point], rows: Sequence[Ro
 
 def show(sweep: Sweep, points: Sequence[Point], rows: Sequence[Row]) -> list[RenderableType]:
     """The reports as tables for the terminal."""
-    from orchestrator.report import terminal
+    from orchestrator.reports import terminal
 
     return terminal(
         sweep.name, points, rows, sweep.metric, sweep.seeds, sweep.reports, selects_on_test(sweep)
@@ -91,7 +91,7 @@ def track(
     Raises:
         MlflowException, OSError: the server does not answer or refuses.
     """
-    from orchestrator.track import track as complete
+    from orchestrator.tracking.track import track as complete
 
     files = write(sweep, store, points, rows)
     complete(

@@ -7,8 +7,8 @@ import sys
 from typing import NoReturn
 
 from engine.errors import InputError
-from orchestrator.mlflow_store import default_artifacts, default_uri
-from orchestrator.store import Store
+from orchestrator.records.store import Store
+from orchestrator.tracking.mlflow_store import default_artifacts, default_uri
 
 
 def serve(store: Store, host: str, port: int) -> NoReturn:

@@ -14,14 +14,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.progress import duration, words
-from orchestrator.row import DONE
-from orchestrator.store import Store
+from orchestrator.dispatch.progress import duration, words
+from orchestrator.records.row import DONE
+from orchestrator.records.store import Store
 
 if TYPE_CHECKING:
-    from orchestrator.plan import Plan
-    from orchestrator.run import Ended
-    from orchestrator.sweep import Sweep
+    from orchestrator.driver import Ended
+    from orchestrator.planning.plan import Plan
+    from orchestrator.sweepfile.sweep import Sweep
 
 STALE_SECONDS = 60.0
 """Age of the last word of a driver on another host after which it counts as dead."""

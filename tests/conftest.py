@@ -30,7 +30,7 @@ def ray_session(shared_cache: Path) -> Iterator[None]:
     """Ray on two CPUs, started once for all tests that need it."""
     import ray
 
-    from orchestrator.dispatch import start_ray
+    from orchestrator.dispatch.tune import start_ray
 
     start_ray(None, 2, [])
     yield

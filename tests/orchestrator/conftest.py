@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cells import Point
-from orchestrator.row import Row
+from orchestrator.planning.cells import Point
+from orchestrator.records.row import Row
 
 
 def build_row(cell: str = "c0", seed: int = 0, value: float = 0.9, epochs: int = 3, **changes: Any) -> Row:

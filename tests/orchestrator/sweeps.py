@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from orchestrator.sweep import Sweep, from_dict
+from orchestrator.sweepfile.sweep import Sweep, from_dict
 
 TRIAL: dict[str, Any] = {
     "data": {"name": "digits", "train_size": 64},

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.ledger import Ledger
-from orchestrator.store import Store
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.store import Store
 
 CLUSTER = """
 import sys

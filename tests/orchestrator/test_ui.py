@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.mlflow_store import Client, default_artifacts, default_uri
+from orchestrator.tracking.mlflow_store import Client, default_artifacts, default_uri
 
 
 @pytest.mark.slow

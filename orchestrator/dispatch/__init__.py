@@ -1,0 +1,1 @@
+"""Jobs to workers and back: Ray Tune, gangs, draining, progress."""

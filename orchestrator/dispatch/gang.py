@@ -1,0 +1,168 @@
+"""A trial over several workers: warm Ray actors in the trial's placement group, one a rank.
+
+Traps: an all-zero head bundle is left out of the real placement group, so rank i sits in bundle i; when
+a rank dies the others hang in a collective until its time-out, so the first actor error ends the whole
+gang and is raised, and Tune starts the trial again from its checkpoint; gloo aborts when a network
+outlives its process group, so ``train`` lets go of it before the group is left.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+
+from engine.config import Trial
+from engine.report import Event, Report, Signal
+from engine.train import Result
+from orchestrator.planning.job import Job, Surroundings
+
+POLL_SECONDS = 0.2
+"""Time between two exchanges of progress and signal with rank 0."""
+
+ANSWER_SECONDS = 10.0
+"""A rank that takes longer to answer after a failure counts as dead: a lost node is noticed late."""
+
+
+class GangLost(RuntimeError):
+    """A rank died; the trial can go on from its checkpoint with a new gang."""
+
+
+class Rank:
+    """One worker of a trial, kept with its process group from trial to trial.
+
+    Its methods run in two threads: one trains, the other exchanges events and the signal.
+    """
+
+    def __init__(self, rank: int, size: int, around: Surroundings) -> None:
+        self.rank, self.size, self.around = rank, size, around
+        self.events: list[Event] = []
+        self.signal: Signal = "continue"
+        self.lock = threading.Lock()
+        self.workers: Any = None
+
+    def address(self) -> str:
+        """A free port on this node, for the ranks to meet at."""
+        import ray
+
+        host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        with socket.socket() as free:
+            free.bind(("", 0))
+            return f"tcp://{host}:{free.getsockname()[1]}"
+
+    def join(self, address: str) -> None:
+        """Form the process group; it lasts as long as this process."""
+        import torch
+
+        from engine.distributed import default_device, group
+
+        device = default_device() if self.around.gpu else torch.device("cpu")
+        self.group = group(self.rank, self.size, address, device)
+        self.workers = self.group.__enter__()
+
+    def train(self, job: Job) -> Result:
+        """This rank's part of a trial."""
+        from orchestrator.dispatch.worker import prepare, train_here
+
+        with self.lock:
+            self.events, self.signal = [], "continue"
+        return train_here(prepare(job, self.around), self._report, job, self.around, self.workers)
+
+    def exchange(self, signal: Signal) -> list[Event]:
+        """Take the epochs finished since the last call; leave the signal for the next report."""
+        with self.lock:
+            events, self.events, self.signal = self.events, [], signal
+        return events
+
+    def _report(self, event: Event) -> Signal:
+        with self.lock:
+            if event.metrics:
+                self.events.append(event)
+            return self.signal
+
+
+_gangs: dict[tuple[str, int], list[Any]] = {}
+"""Of this process: the gang that its placement group holds, warm from trial to trial."""
+
+
+def train_with_gang(trial: Trial, report: Report, job: Job, around: Surroundings) -> Result:
+    """Train over ``around.workers`` ranks; called in the trial's own process, which only waits.
+
+    Raises:
+        GangLost: a rank died; all others are ended.
+    """
+    try:
+        return _train(_gang(around), report, job)
+    except BaseException as error:
+        lost = _lost(around)
+        _end(around)  # the other ranks may hang in a collective
+        if lost:
+            raise GangLost("a worker of the trial died") from error
+        raise
+
+
+def _train(ranks: list[Any], report: Report, job: Job) -> Result:
+    """The job on all ranks at once; raises what the first of them raises."""
+    import ray
+
+    parts = [rank.train.remote(job) for rank in ranks]
+    waiting, epoch = list(parts), 0
+    while waiting:
+        done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=POLL_SECONDS)
+        ray.get(done)
+        signal = report(Event(epoch, 0))
+        for event in ray.get(ranks[0].exchange.remote(signal)):
+            report(event)
+            epoch = event.epoch
+    result: Result = ray.get(parts[0])
+    return result
+
+
+def _gang(around: Surroundings) -> list[Any]:
+    """The warm gang of this process, or a new one."""
+    import ray
+    from ray.util.placement_group import get_current_placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    group = get_current_placement_group()
+    assert group is not None
+    name = (group.id.hex(), around.workers)
+    if name not in _gangs:
+        actor: Any = ray.remote(Rank)
+        ranks = [
+            actor.options(
+                num_cpus=around.cpus,
+                num_gpus=1 if around.gpu else 0,
+                max_concurrency=2,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(group, i),
+            ).remote(i, around.workers, around)
+            for i in range(around.workers)
+        ]
+        _gangs[name] = ranks
+        address = ray.get(ranks[0].address.remote())
+        ray.get([rank.join.remote(address) for rank in ranks])
+    return _gangs[name]
+
+
+def _lost(around: Surroundings) -> bool:
+    """Whether a rank died or does not answer.
+
+    The error at hand does not say: when a rank is killed, another one often fails first, with gloo's
+    "connection reset by peer".
+    """
+    import ray
+
+    ranks = [rank for name, gang in _gangs.items() if name[1] == around.workers for rank in gang]
+    try:
+        ray.get([rank.exchange.remote("continue") for rank in ranks], timeout=ANSWER_SECONDS)
+    except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+        return True
+    return False
+
+
+def _end(around: Surroundings) -> None:
+    import ray
+
+    for name in [name for name in _gangs if name[1] == around.workers]:
+        for rank in _gangs.pop(name):
+            ray.kill(rank)

@@ -1,0 +1,50 @@
+"""The function that Ray Tune runs for each trial, and the resources that it takes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from orchestrator.dispatch.tune import decode
+from orchestrator.planning.job import Surroundings
+
+
+def bundles(cpus: float, gpus: float, workers: int) -> Any:
+    """A trial's placement group.
+
+    Alone, a trial trains in Tune's own process. With several workers that process only waits, in an
+    empty bundle which Ray leaves out, and worker i sits in bundle i.
+    """
+    from ray.tune import PlacementGroupFactory
+
+    one = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+    return PlacementGroupFactory([one] if workers == 1 else [{"CPU": 0}, *[one] * workers], strategy="PACK")
+
+
+def make_trainable(around: Surroundings, report_seconds: float) -> Callable[[dict[str, Any]], None]:
+    """The trainable of a sweep; imports and data are paid once by each process, not by each trial."""
+
+    def perturb_trial(config: dict[str, Any]) -> None:
+        from ray import tune
+
+        from orchestrator.dispatch.gang import train_with_gang
+        from orchestrator.dispatch.worker import Reporter, run_job, train_here
+
+        job = decode(config["job"])
+        spoke = time.monotonic()
+
+        def forward(epoch: int, metrics: dict[str, float]) -> None:
+            nonlocal spoke
+            if time.monotonic() - spoke > report_seconds:
+                spoke = time.monotonic()
+                tune.report({"epoch": epoch, "metrics": json.dumps(metrics)})
+
+        outcome = run_job(
+            job, around, Reporter(around, forward), train_with_gang if around.workers > 1 else train_here
+        )
+        tune.report({"outcome": json.dumps(asdict(outcome))})
+
+    return perturb_trial

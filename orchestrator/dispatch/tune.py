@@ -1,0 +1,165 @@
+"""Ray Tune as the dispatcher: our feed behind a Searcher, trials in reused warm actors.
+
+Measured, and the reasons for what is here (``docs/architecture.md``, section dispatch): a new actor for
+each trial costs seconds, a reused one hundredths; Tune's own restore loses trials, so that a sweep
+continues from the ledger with a new Tuner; a killed worker is restarted by ``max_failures`` and takes up
+its checkpoint from our store.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from orchestrator.planning.feed import Feed
+from orchestrator.planning.job import Job, Outcome, Surroundings
+
+RETRIES = 2
+"""How often a trial whose process or node is lost starts again from its checkpoint."""
+
+REPORT_SECONDS = 1.0
+"""Least time between two epochs that a trial forwards to the driver; the ledger's row holds them all."""
+
+
+class Observer(Protocol):
+    """Someone who is told what happens to jobs: the progress view, the tracker."""
+
+    def started(self, job: Job) -> None:
+        """A worker begins the job."""
+
+    def epoch(self, job: Job, epoch: int, metrics: dict[str, float]) -> None:
+        """An epoch has ended; not every one is told."""
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        """The job ended."""
+
+
+def start_ray(address: str | None, cpus: int | None, packages: list[str]) -> None:
+    """Connect to a cluster, or start Ray on this machine.
+
+    Args:
+        address: of a running cluster (``auto``, ``host:port``, ``ray://...``); None starts one here.
+        cpus: of the one started here; None is all.
+        packages: folders of code that the cluster's nodes get with the job.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        return
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
+    else:
+        ray.init(address, runtime_env={"py_modules": packages}, **quiet)
+
+
+def run_on_ray(
+    feed: Feed, around: Surroundings, resources: dict[str, float], observers: list[Observer]
+) -> None:
+    """Run all jobs of a feed as Ray Tune trials; returns when none is left or running.
+
+    Args:
+        feed: where jobs come from. around: what they share.
+        resources: ``cpus`` and ``gpus`` for each worker. observers: told what happens.
+    """
+    from ray import tune
+    from ray.tune import RunConfig, TuneConfig, Tuner
+
+    from orchestrator.dispatch.searcher import FeedSearcher, Listener
+    from orchestrator.dispatch.trainable import bundles, make_trainable
+
+    searcher = FeedSearcher(feed, observers, around)
+    trainable = tune.with_resources(
+        make_trainable(around, REPORT_SECONDS), bundles(resources["cpus"], resources["gpus"], around.workers)
+    )
+    with _quiet(), tempfile.TemporaryDirectory(prefix="perturb-tune-") as folder:
+        storage = _tune_folder(around, folder)
+        tuner = Tuner(
+            trainable,
+            tune_config=TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
+            run_config=RunConfig(
+                name="sweep",
+                storage_path=storage,
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                callbacks=[Listener(searcher)],
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            if storage != folder:
+                shutil.rmtree(storage, ignore_errors=True)
+
+
+def run_here(feed: Feed, around: Surroundings, observers: list[Observer]) -> None:
+    """Run all jobs of a feed in this process, one after the other; the same rows come of it."""
+    from orchestrator.dispatch.worker import Reporter, run_job
+
+    while not feed.exhausted:
+        job = feed.next()
+        if job is None:
+            time.sleep(0.01)
+            continue
+        for observer in observers:
+            observer.started(job)
+
+        def forward(epoch: int, metrics: dict[str, float], job: Job = job) -> None:
+            for observer in observers:
+                observer.epoch(job, epoch, metrics)
+
+        outcome = run_job(job, around, Reporter(around, forward))
+        feed.done(job, outcome)
+        for observer in observers:
+            observer.finished(job, outcome)
+
+
+def encode(job: Job) -> str:
+    """A job as text, for Tune's config."""
+    return json.dumps(asdict(job))
+
+
+def decode(text: str) -> Job:
+    """The job that :func:`encode` wrote."""
+    return Job(**json.loads(text))
+
+
+def _tune_folder(around: Surroundings, temporary: str) -> str:
+    """Tune's own bookkeeping: thrown away, but all nodes of a cluster must see it."""
+    from orchestrator.records.store import Store
+
+    local = Store(around.store).folder(f"sweeps/{around.sweep}/.tune")
+    return temporary if local is None else str(local)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Tune without its own loggers, signal handler and warnings; the sweep has its own."""
+    settings = {
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "3600",
+        "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

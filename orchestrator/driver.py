@@ -1,0 +1,219 @@
+"""The driver of a sweep: plan, dispatch, watch, track, report."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.files import data_root
+from orchestrator import reporting
+from orchestrator.dispatch.drain import draining
+from orchestrator.dispatch.lock import SweepLock
+from orchestrator.dispatch.progress import Progress, Pulse, line, live
+from orchestrator.dispatch.shipping import pack
+from orchestrator.dispatch.tune import Observer, run_here, run_on_ray, start_ray
+from orchestrator.planning import preflight
+from orchestrator.planning.feed import REQUESTED, Budget, Feed, Queue
+from orchestrator.planning.job import Surroundings, stop_flag
+from orchestrator.planning.plan import Plan, plan
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.provenance import git_commit, now
+from orchestrator.records.row import DONE, Row
+from orchestrator.records.store import Store
+from orchestrator.sweepfile.sweep import Sweep
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from orchestrator.tracking.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a sweep is run; no result depends on any of it.
+
+    Attributes:
+        store: where results live; None takes ``PERTURB_STORE``, else ``perturb-store`` here.
+        address: of a running Ray cluster; None starts Ray on this machine.
+        local: run in this process, without Ray.
+        cpus: of the Ray started here; None is all.
+        track: whether MLflow is written; uri: its store, by default inside ours.
+    """
+
+    store: str | None = None
+    address: str | None = None
+    local: bool = False
+    cpus: int | None = None
+    track: bool = True
+    uri: str | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run of a sweep ended.
+
+    Attributes:
+        counts: of its plan, after the run. stopped: why it ended early; empty when it did not.
+        reports: files written. failures: number of failed trials by class.
+    """
+
+    counts: dict[str, int]
+    stopped: str = ""
+    reports: list[Path] = field(default_factory=list)
+    failures: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 some trials failed, 75 drained and resumable."""
+        if self.stopped and self.counts["todo"] > self.counts["failed"]:
+            return 75
+        return 1 if self.counts["failed"] else 0
+
+
+def run(sweep: Sweep, options: Options | None = None, console: Console | None = None) -> Ended:
+    """Run what is left of a sweep; what the ledger holds as done is not trained again.
+
+    Args:
+        sweep: from :func:`orchestrator.sweepfile.sweep.load`. options: where and how.
+        console: shown on; None shows nothing.
+
+    Raises:
+        SweepError, InputError: the sweep cannot be run as it is; nothing has been written.
+        SweepHeld: another driver runs it.
+    """
+    options = options or Options()
+    store = Store(options.store)
+    ledger = Ledger(store)
+    planned = plan(sweep, ledger)
+    preflight.check_data(preflight.cells_of(sweep, planned.grid))
+    with SweepLock(store, sweep.name):
+        store.remove(stop_flag(sweep.name))
+        name = f"sweeps/{sweep.name}/runs/{now().replace(':', '')}.yaml"
+        store.put(name, sweep.text.encode())
+        store.put(f"sweeps/{sweep.name}/sweep.yaml", sweep.text.encode())
+        return _Driver(sweep, options, store, ledger, planned, console).run()
+
+
+class _Driver:
+    """One call of :func:`run`, with the lock held."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        options: Options,
+        store: Store,
+        ledger: Ledger,
+        planned: Plan,
+        console: Console | None,
+    ):
+        self.sweep, self.options, self.store, self.ledger = sweep, options, store, ledger
+        self.planned, self.console = planned, console
+        resources = sweep.resources
+        self.around = Surroundings(
+            store=store.location,
+            sweep=sweep.name,
+            plugins=tuple((Path(p).name, (sweep.folder / p).read_text()) for p in sweep.plugins),
+            git_commit=git_commit(sweep.folder),
+            cpus=resources.cpus,
+            workers=1 if options.local else resources.workers,
+            gpu=resources.gpus > 0,
+            data_root=str(data_root() or ""),
+        )
+
+    def run(self) -> Ended:
+        budget = self.sweep.budget
+        feed = Budget(self._feed(), None if self.sweep.search else budget.trials, budget.hours)
+        progress = Progress(self.sweep.name, self.planned.counts(), self.sweep.metric)
+        observers: list[Observer] = [progress]
+        tracker = self._tracker() if self.options.track else None
+        if tracker is not None:
+            from orchestrator.tracking.tracker import Follower
+
+            observers.append(Follower(tracker, self._row))
+        if not feed.exhausted:
+            if not self.options.local:
+                self._start_ray()
+                if self.options.address:
+                    cells = preflight.cells_of(self.sweep, self.planned.grid)
+                    self.around = replace(self.around, files=pack(preflight.data_of(cells)))
+            self._dispatch(feed, progress, observers)
+        progress.state = "stopped" if feed.stopped else "done"
+        self.store.put(f"sweeps/{self.sweep.name}/progress.json", progress.json())
+        return self._close(feed.stopped, progress, tracker)
+
+    def _close(self, stopped: str, progress: Progress, tracker: Tracker | None) -> Ended:
+        """Reports from the ledger, and the rest of MLflow's record."""
+        after = plan(self.sweep, self.ledger)
+        points = after.grid.points
+        rows = reporting.rows_of(self.sweep, self.ledger, points)
+        files = reporting.write(self.sweep, self.store, points, rows) if rows else []
+        if self.console is not None and rows:
+            for table in reporting.show(self.sweep, points, rows):
+                self._say(table)
+        if tracker is not None:
+            about = self.sweep.reports, [f for f in files if f.exists()], self.sweep.description
+            tracker.complete(points, rows, *about, reporting.selects_on_test(self.sweep))
+            if not tracker.close():
+                self._say("MLflow lacks part of the record; `perturb track` completes it from the ledger")
+        return Ended(after.counts(), stopped, files[:1], dict(progress.failures))
+
+    def _tracker(self) -> Tracker:
+        points = self.planned.grid.points
+        held = [job.key for job in self.planned.jobs if job.key in self.planned.status]
+        rows = self.ledger.read(held, self.planned.status)
+        return reporting.start_tracker(self.sweep, self.store, points, rows, self.options.uri)
+
+    def _row(self, key: str) -> Row | None:
+        return next(iter(self.ledger.read([key])), None)
+
+    def _feed(self) -> Feed:
+        if self.sweep.search:
+            from orchestrator.planning.search import Search
+
+            return Search(self.sweep, self.ledger)
+        done = [key for key, status in self.planned.status.items() if status in DONE]
+        return Queue(self.planned.todo, done)
+
+    def _dispatch(self, feed: Budget, progress: Progress, observers: list[Observer]) -> None:
+        def drain() -> None:
+            feed.stop(REQUESTED)
+            progress.state = "draining"
+            self.store.put(stop_flag(self.sweep.name), b"")
+
+        terminal = self.console is not None and self.console.is_terminal
+        plain = self._say if self.console is not None and not terminal else None
+        pulse = Pulse(progress, self.store, stop_flag(self.sweep.name), drain, plain)
+        with ExitStack() as stack:
+            stack.enter_context(draining(drain))
+            if terminal and self.console is not None:
+                stack.enter_context(live(progress, self.console))
+            pulse.start()
+            stack.callback(pulse.close)
+            if self.options.local:
+                run_here(feed, self.around, observers)
+            else:
+                run_on_ray(feed, self.around, self.sweep.resources.model_dump(), observers)
+        self._say(line(progress))
+
+    def _start_ray(self) -> None:
+        import ray
+
+        packages = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "engine")]
+        start_ray(self.options.address, self.options.cpus, packages)
+        want = self.sweep.resources
+        preflight.check_resources(want.cpus, want.gpus, want.workers, ray.cluster_resources())  # type: ignore[no-untyped-call]
+
+    def _say(self, text: RenderableType) -> None:
+        if self.console is not None:
+            self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def stop(sweep: str, store: Store) -> bool:
+    """Ask the driver of a sweep, wherever it runs, to drain; False when none has ever run it."""
+    if not store.exists(f"sweeps/{sweep}/progress.json"):
+        return False
+    store.put(stop_flag(sweep), str(os.getpid()).encode())
+    return True

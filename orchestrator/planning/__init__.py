@@ -1,0 +1,1 @@
+"""From a sweep to jobs: points, cells, keys, what is done, what Optuna asks for."""

@@ -1,0 +1,110 @@
+"""What a dispatcher asks for its next job, and tells how one ended."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+from orchestrator.planning.job import Job, Outcome
+
+REQUESTED = "stopped on request"
+"""Why a sweep ended that Ctrl-C, a signal or ``perturb stop`` drained."""
+
+
+class Feed(Protocol):
+    """Where jobs come from. A dispatcher asks until the feed is exhausted and nothing runs."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no further job will come."""
+        ...
+
+    def next(self) -> Job | None:
+        """A job to run now; None when there is none yet."""
+        ...
+
+    def done(self, job: Job, outcome: Outcome) -> None:
+        """How a job ended."""
+        ...
+
+
+class Queue:
+    """Jobs known beforehand, in their order; one that starts from another waits for it.
+
+    Args:
+        jobs: what is to do. done: keys that the ledger holds as done.
+    """
+
+    def __init__(self, jobs: Iterable[Job], done: Iterable[str] = ()) -> None:
+        self.waiting = deque(jobs)
+        self.finished = set(done)
+        self.given_up: list[Job] = []
+
+    @property
+    def exhausted(self) -> bool:
+        """No job waits."""
+        return not self.waiting
+
+    def next(self) -> Job | None:
+        """The first job whose parent, if it has one, is done."""
+        for _ in range(len(self.waiting)):
+            job = self.waiting.popleft()
+            if job.parent is None or job.parent in self.finished:
+                return job
+            self.waiting.append(job)
+        return None
+
+    def done(self, job: Job, outcome: Outcome) -> None:
+        """A trial that ended without weights takes the trials that start from it along."""
+        if outcome.status == "completed":
+            self.finished.add(job.key)
+            return
+        for child in [waiting for waiting in self.waiting if waiting.parent == job.key]:
+            self.waiting.remove(child)
+            self.given_up.append(child)
+            self.done(child, outcome)
+
+
+class Budget:
+    """A feed that ends when its trials or its hours are used up, or when it is told to.
+
+    Args:
+        feed: where the jobs come from. trials: how many it may still give; None is no limit.
+        hours: wall-clock hours from now; None is no limit.
+    """
+
+    def __init__(self, feed: Feed, trials: int | None = None, hours: float | None = None) -> None:
+        self.feed, self.trials = feed, trials
+        self.ends = time.monotonic() + 3600 * hours if hours is not None else None
+        self.stopped = ""
+
+    @property
+    def exhausted(self) -> bool:
+        """Nothing more will come."""
+        if not self.stopped and self.trials == 0:
+            self.stopped = "the budget of trials is used up" if not self.feed.exhausted else ""
+            return True
+        if not self.stopped and self.ends is not None and time.monotonic() > self.ends:
+            self.stopped = "the budget of hours is used up"
+        return bool(self.stopped) or self.feed.exhausted
+
+    def stop(self, why: str) -> None:
+        """Give no further job."""
+        self.stopped = self.stopped or why
+
+    def next(self) -> Job | None:
+        """A job within the budget."""
+        if self.exhausted:
+            return None
+        job = self.feed.next()
+        if job is not None and self.trials is not None:
+            self.trials -= 1
+        return job
+
+    def done(self, job: Job, outcome: Outcome) -> None:
+        """Passed on; a trial that was stopped saw the request before this feed did."""
+        if outcome.status == "stopped":
+            self.stop(REQUESTED)
+        self.feed.done(job, outcome)

@@ -1,0 +1,81 @@
+"""What travels between the driver and the workers: a job out, an outcome back. Plain JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from engine.config import Keep
+from orchestrator.records.row import FailureClass
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial to train.
+
+    Attributes:
+        key, cell, seed: as in the ledger's row.
+        trial: the trial's settings, as ``Trial.model_validate`` takes them.
+        labels: its point's labels, for people to read.
+        keep: which checkpoint stays.
+        parent: key of the trial whose weights it starts from, or None.
+        checkpoint: which checkpoint of the parent.
+    """
+
+    key: str
+    cell: str
+    seed: int
+    trial: dict[str, Any]
+    labels: dict[str, Any] = field(default_factory=dict)
+    keep: Keep = "none"
+    parent: str | None = None
+    checkpoint: Literal["best", "last"] = "best"
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all jobs of a sweep share, and no key depends on.
+
+    Attributes:
+        store: location of the store. sweep: name of the sweep.
+        plugins: name and source of the user's files.
+        git_commit: of the driver's working tree. cpus: for each worker of a trial.
+        workers: ranks of a trial. gpu: whether its workers have a GPU.
+        data_root: the data folder as the driver was told, where a worker has no ``PERTURB_DATA``.
+        files: converted data in Ray's object store, for the nodes of a cluster.
+    """
+
+    store: str
+    sweep: str
+    plugins: tuple[tuple[str, str], ...] = ()
+    git_commit: str = ""
+    cpus: float = 1.0
+    workers: int = 1
+    gpu: bool = False
+    data_root: str = ""
+    files: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        key: of the trial. status: as in the ledger; ``stopped`` leaves a checkpoint and no row.
+        failure: class of a failure. message: its last line.
+        best, last: final metrics. seconds: the job took, all phases.
+    """
+
+    key: str
+    status: Literal["completed", "diverged", "failed", "pruned", "stopped"]
+    failure: FailureClass | None = None
+    message: str = ""
+    best: dict[str, float] = field(default_factory=dict)
+    last: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def stop_flag(sweep: str) -> str:
+    """Name of the file in the store whose presence asks a sweep's trials to stop."""
+    return f"sweeps/{sweep}/stop"

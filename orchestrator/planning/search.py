@@ -1,0 +1,260 @@
+"""Optuna behind ask and tell: proposes cells, never one that is known, and is told their mean."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import warnings
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import InputError
+from orchestrator.planning.cells import Cell, Point
+from orchestrator.planning.expand import expand_one
+from orchestrator.planning.job import Job, Outcome
+from orchestrator.planning.jobs import jobs_of
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.row import DONE, Row
+from orchestrator.records.store import Store
+from orchestrator.sweepfile.sweep import Sweep
+
+if TYPE_CHECKING:
+    import optuna
+
+TRIES = 200
+"""Proposals in a row that may be known cells before the space counts as used up."""
+
+
+class Search:
+    """A feed whose cells come from Optuna's TPE sampler (multivariate, seeded by the sweep's first seed).
+
+    A cell is one Optuna trial; it is told the mean of the metric over the cell's seeds, or a failure
+    when one of them has no value. What the ledger already holds of the space is told first.
+
+    Args:
+        sweep: with a search space and a budget of trials. ledger: of the store.
+    """
+
+    def __init__(self, sweep: Sweep, ledger: Ledger) -> None:
+        self.sweep, self.store = sweep, ledger.store
+        self.points, cells = recorded(sweep, ledger.store)
+        self.queue: deque[Job] = deque()
+        self.values: dict[str, float | None] = {}  # of the cells known; None is under way or failed
+        self.open: dict[str, tuple[optuna.Trial, dict[int, float]]] = {}
+        self.used_up = False
+        assert sweep.budget.trials is not None
+        self.left = sweep.budget.trials - len(cells) * len(sweep.seeds)
+        self.study = self._study(len(cells))
+        self._warm_start(ledger)
+        for point, cell in zip(self.points, cells, strict=True):
+            if cell.key not in self.values:
+                self._reopen(point, cell, ledger)
+
+    @property
+    def exhausted(self) -> bool:
+        """Nothing waits, and the budget holds no further cell with all its seeds."""
+        return not self.queue and (self.used_up or self.left < len(self.sweep.seeds))
+
+    def next(self) -> Job | None:
+        """The next trial: another seed of a cell that is under way, or a new cell's first."""
+        if not self.queue and not self.exhausted:
+            self._ask()
+        return self.queue.popleft() if self.queue else None
+
+    def done(self, job: Job, outcome: Outcome) -> None:
+        """Gather the seeds of a cell; tell Optuna when all are there."""
+        if job.cell not in self.open or outcome.status == "stopped":
+            return
+        trial, values = self.open[job.cell]
+        values[job.seed] = self._measured(outcome.best, outcome.last)
+        if len(values) == len(self.sweep.seeds):
+            del self.open[job.cell]
+            self.values[job.cell] = self._tell(trial, list(values.values()))
+
+    def _ask(self) -> None:
+        for _ in range(TRIES):
+            trial = self.study.ask()
+            settings = suggest(trial, self.sweep.search)
+            point, cell = expand_one(self.sweep, settings)
+            if cell.key not in self.values:
+                self._begin(trial, point, cell)
+                return
+            self._tell(trial, [self.values[cell.key]])
+        self.used_up = True
+
+    def _begin(self, trial: optuna.Trial, point: Point, cell: Cell) -> None:
+        self.values[cell.key] = None
+        self.open[cell.key] = (trial, {})
+        self.points.append(point)
+        self.left -= len(self.sweep.seeds)
+        record(self.sweep, self.store, self.points)
+        self.queue += jobs_of([cell], self.sweep, [point])
+
+    def _reopen(self, point: Point, cell: Cell, ledger: Ledger) -> None:
+        """Take up a cell that an earlier run asked for and did not finish."""
+        self.values[cell.key] = None
+        jobs = jobs_of([cell], self.sweep, [point])
+        index = ledger.index()
+        done = {job.key: job for job in jobs if index.get(job.key) in DONE}
+        todo = [job for job in jobs if job.key not in done]
+        if not todo:
+            return  # all seeds ended, one of them without a value
+        self.study.enqueue_trial(dict(point.labels))
+        trial = self.study.ask()
+        suggest(trial, self.sweep.search)
+        rows = ledger.read(done, index)
+        self.open[cell.key] = (trial, {row.seed: self._measured(row.best, row.last) for row in rows})
+        self.queue += todo
+
+    def _measured(self, best: Mapping[str, float], last: Mapping[str, float]) -> float:
+        """The sweep's metric, NaN where a trial has none."""
+        metrics = best if self.sweep.metric.checkpoint == "best" else last
+        return metrics.get(self.sweep.metric.name, math.nan)
+
+    def _tell(self, trial: optuna.Trial, values: list[float | None]) -> float | None:
+        import optuna
+
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        if len(known) < len(values):
+            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            return None
+        self.study.tell(trial, statistics.fmean(known))
+        return statistics.fmean(known)
+
+    def _study(self, known: int) -> optuna.Study:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # A continued search must not repeat its first random draws: the seed counts what is known.
+            sampler = optuna.samplers.TPESampler(
+                seed=self.sweep.seeds[0] + known, multivariate=True, group=True, constant_liar=True
+            )
+        maximise = self.sweep.metric.mode == "max"
+        return optuna.create_study(sampler=sampler, direction="maximize" if maximise else "minimize")
+
+    def _warm_start(self, ledger: Ledger) -> None:
+        """Tell what the ledger holds of this space, whichever sweep trained it."""
+        cells: dict[str, tuple[dict[str, Any], list[float]]] = {}
+        done = [key for key, status in ledger.index().items() if status in DONE]
+        for row in ledger.read(done):
+            if row.seed not in self.sweep.seeds:
+                continue
+            settings = settings_of(row, self.sweep)
+            if settings is not None:
+                cells.setdefault(row.cell, (settings, []))[1].append(self._measured(row.best, row.last))
+        for cell, (settings, values) in cells.items():
+            if len(values) == len(self.sweep.seeds):
+                self.values[cell] = self._add(settings, values)
+
+    def _add(self, settings: dict[str, Any], values: list[float]) -> float | None:
+        import optuna
+
+        if not all(map(math.isfinite, values)):
+            return None
+        mean = statistics.fmean(values)
+        kinds = {name: distribution(self.sweep.search[name]) for name in settings}
+        self.study.add_trial(optuna.trial.create_trial(params=settings, distributions=kinds, value=mean))
+        return mean
+
+
+def suggest(trial: optuna.Trial, space: Mapping[str, Any]) -> dict[str, Any]:
+    """A value for each searched setting that exists beside those chosen before it."""
+    chosen: dict[str, Any] = {}
+    for name, searched in space.items():
+        if not searched.active(chosen):
+            continue
+        if searched.kind == "choice":
+            chosen[name] = trial.suggest_categorical(name, searched.choice)
+        elif searched.kind == "int":
+            chosen[name] = trial.suggest_int(name, *searched.bounds)
+        else:
+            log = searched.kind == "log_uniform"
+            chosen[name] = trial.suggest_float(name, *searched.bounds, log=log)
+    return chosen
+
+
+def distribution(searched: Any) -> optuna.distributions.BaseDistribution:
+    """Optuna's form of a searched setting."""
+    import optuna
+
+    if searched.kind == "choice":
+        return optuna.distributions.CategoricalDistribution(searched.choice)
+    if searched.kind == "int":
+        low, high = searched.bounds
+        return optuna.distributions.IntDistribution(int(low), int(high))
+    low, high = searched.bounds
+    return optuna.distributions.FloatDistribution(low, high, log=searched.kind == "log_uniform")
+
+
+def settings_of(row: Row, sweep: Sweep) -> dict[str, Any] | None:
+    """The point of the search space that a row is at; None when it is at none.
+
+    A row belongs to the space exactly when the base trial with the row's values of the searched settings
+    is the row's cell.
+    """
+    settings: dict[str, Any] = {}
+    for name, searched in sweep.search.items():
+        if searched.active(settings):
+            value = _value(row.trial, name)
+            if value is None or not _inside(searched, value):
+                return None
+            settings[name] = value
+    try:
+        _, cell = expand_one(sweep, settings)
+    except ValueError:  # the row's values are not legal beside this sweep's base trial
+        return None
+    return settings if cell.key == row.cell else None
+
+
+def _value(trial: Mapping[str, Any], dotted: str) -> Any:
+    """A setting of a resolved trial; a value given apart for input and weights counts when equal."""
+    value: Any = trial
+    for part in dotted.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    if isinstance(value, Mapping):
+        values = list(value.values())
+        return values[0] if values and all(v == values[0] for v in values) else None
+    return value
+
+
+def _inside(searched: Any, value: Any) -> bool:
+    if searched.kind == "choice":
+        return value in searched.choice
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    low, high = searched.bounds
+    return bool(low <= value <= high)
+
+
+def record(sweep: Sweep, store: Store, points: list[Point]) -> None:
+    """Write down the points that a search has asked for, before any of them runs."""
+    content = json.dumps([dict(point.labels) for point in points], indent=1)
+    store.put(_record(sweep), content.encode())
+
+
+def recorded(sweep: Sweep, store: Store) -> tuple[list[Point], list[Cell]]:
+    """The points that earlier runs of a search asked for, and their cells.
+
+    Raises:
+        InputError: the search space was changed so that an earlier point is no longer in it.
+    """
+    content = store.get(_record(sweep))
+    points, cells = [], {}
+    for labels in json.loads(content) if content else []:
+        if not set(labels) <= set(sweep.search):
+            legal = "the settings that this sweep has searched before; give the sweep a new name"
+            raise InputError("search", sorted(sweep.search), legal)
+        point, cell = expand_one(sweep, labels)
+        points.append(point)
+        cells[cell.key] = cell
+    return points, list(cells.values())
+
+
+def _record(sweep: Sweep) -> str:
+    return f"sweeps/{sweep.name}/points.json"

@@ -1,0 +1,215 @@
+"""Trials of one cell brought together: mean, spread and what is missing, never an average in silence."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal, Protocol
+
+from engine.errors import InputError
+from orchestrator.records.row import Row
+
+ALL_RUN = ("completed", "diverged", "pruned", "failed")
+"""Statuses, from the one that is believed first where a seed has several rows."""
+
+
+class MetricLike(Protocol):
+    """What a cell is judged by: ``split.measure``, direction, and at which checkpoint."""
+
+    @property
+    def name(self) -> str:
+        """``split.measure``."""
+        ...
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """Which is better."""
+        ...
+
+    @property
+    def checkpoint(self) -> Literal["best", "last"]:
+        """With which weights it is measured."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric without a sweep file around it."""
+
+    name: str
+    mode: Literal["max", "min"] = "max"
+    checkpoint: Literal["best", "last"] = "best"
+
+
+@dataclass(frozen=True)
+class CellSummary:
+    """One cell over its seeds.
+
+    Attributes:
+        cell: its key. planned: how many seeds it shall have.
+        values: the metric by seed, of completed trials only.
+        failures: trials without a value, by class: ``diverged``, ``pruned``, a class of failure
+            (``error``, ``out of memory``, ...), or ``no value`` when the row lacks the metric.
+    """
+
+    cell: str
+    planned: int
+    values: Mapping[int, float] = field(default_factory=dict)
+    failures: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def n(self) -> int:
+        """Trials that have a value."""
+        return len(self.values)
+
+    @property
+    def missing(self) -> int:
+        """Planned trials that have not been run, or not to an end."""
+        return self.planned - self.n - self.failures.total()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned seed has a value."""
+        return self.n == self.planned
+
+    @property
+    def mean(self) -> float:
+        """Arithmetic mean over the seeds that have a value; NaN for none."""
+        return math.fsum(self.values.values()) / self.n if self.n else math.nan
+
+    @property
+    def sd(self) -> float:
+        """Sample standard deviation (divisor n - 1); NaN for fewer than two values."""
+        if self.n < 2:
+            return math.nan
+        mean = self.mean
+        return math.sqrt(math.fsum((value - mean) ** 2 for value in self.values.values()) / (self.n - 1))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the mean, ``mean ± t(0.975, n-1) sd / sqrt(n)``; NaN for fewer than two."""
+        if self.n < 2:
+            return math.nan, math.nan
+        half = _t_quantile(self.n - 1) * self.sd / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """Smallest and largest value; NaN for none."""
+        return (min(self.values.values()), max(self.values.values())) if self.n else (math.nan, math.nan)
+
+    @property
+    def mark(self) -> str:
+        """Why values are missing, in words: ``diverged``, ``2 out of memory, 1 error``, or empty."""
+        if len(self.failures) == 1 and (self.failures.total() == 1 or not self.n):
+            return next(iter(self.failures))
+        return ", ".join(f"{count} {kind}" for kind, count in self.failures.most_common())
+
+
+def summarise(
+    cells: Iterable[str], rows: Iterable[Row], metric: MetricLike, seeds: Sequence[int]
+) -> dict[str, CellSummary]:
+    """Summarise cells over the planned seeds.
+
+    Args:
+        cells: keys of the cells, each once or more; the result has them in this order.
+        rows: rows of the ledger; those of other cells or other seeds are passed over. Where a seed has
+            several, a completed one is taken before a failed one, then the latest.
+        metric: which value of a row counts. seeds: the planned seeds.
+
+    Raises:
+        InputError: rows of different engine contracts, or of data that changed under the same settings.
+
+    >>> row = Row("k0", "c", 0, "completed", {}, {}, best={"val.accuracy": 0.9})
+    >>> found = summarise(["c"], [row], Measure("val.accuracy"), seeds=[0, 1])["c"]
+    >>> found.n, found.planned, found.mean, found.missing
+    (1, 2, 0.9, 1)
+    """
+    keys = list(dict.fromkeys(cells))
+    chosen = chosen_rows(keys, rows, seeds)
+    check_comparable(chosen)
+    values: dict[str, dict[int, float]] = {key: {} for key in keys}
+    failures: dict[str, Counter[str]] = {key: Counter() for key in keys}
+    for row in chosen:
+        value = metric_value(row, metric)
+        if value is not None and math.isfinite(value):
+            values[row.cell][row.seed] = value
+        else:
+            failures[row.cell][failure_mark(row)] += 1
+    return {
+        key: CellSummary(key, len(set(seeds)), dict(sorted(values[key].items())), failures[key])
+        for key in keys
+    }
+
+
+def chosen_rows(cells: Iterable[str], rows: Iterable[Row], seeds: Sequence[int]) -> list[Row]:
+    """The row that counts for each cell and planned seed, in the order of cells, then seeds."""
+    order = {cell: i for i, cell in enumerate(dict.fromkeys(cells))}
+    planned = {seed: i for i, seed in enumerate(dict.fromkeys(seeds))}
+    found: dict[tuple[int, int], Row] = {}
+    for row in rows:
+        if row.cell not in order or row.seed not in planned:
+            continue
+        place = order[row.cell], planned[row.seed]
+        if place not in found or _trust(row) > _trust(found[place]):
+            found[place] = row
+    return [found[place] for place in sorted(found)]
+
+
+def metric_value(row: Row, metric: MetricLike) -> float | None:
+    """The metric of a completed trial; None for another status, or where the row lacks it."""
+    if row.status != "completed":
+        return None
+    return (row.best if metric.checkpoint == "best" else row.last).get(metric.name)
+
+
+def failure_mark(row: Row) -> str:
+    """Class of a trial that has no value, in words."""
+    if row.status == "failed":
+        return row.failure or "error"
+    return "no value" if row.status == "completed" else row.status
+
+
+def check_comparable(rows: Iterable[Row]) -> None:
+    """Refuse rows whose numbers must not stand in one table.
+
+    Raises:
+        InputError: two engine contracts, or one data set under the same settings with two contents.
+    """
+    rows = list(rows)
+    _one(rows, lambda row: "", lambda row: str(row.contract), "contract")
+    _one(rows, _data_settings, lambda row: row.data_hash, "data_hash")
+
+
+def _one(rows: list[Row], group: Callable[[Row], str], value: Callable[[Row], str], name: str) -> None:
+    seen: dict[str, Row] = {}
+    for row in rows:
+        first = seen.setdefault(group(row), row)
+        if value(row) != value(first):
+            raise InputError(
+                name,
+                f"{value(first)[:12]} of trial {first.key[:12]}, {value(row)[:12]} of trial {row.key[:12]}",
+                "one for all rows of a table; run the sweep again to compute all of them anew",
+            )
+
+
+def _data_settings(row: Row) -> str:
+    """What the user asked of the data: cells may differ in it (an axis), equal ones must agree in content."""
+    data = row.canonical.get("data", {})
+    settings = {key: value for key, value in data.items() if key not in ("content", "version")}
+    return json.dumps(settings, sort_keys=True, default=str)
+
+
+def _trust(row: Row) -> tuple[int, str]:
+    return -ALL_RUN.index(row.status), row.finished
+
+
+@cache
+def _t_quantile(freedom: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, freedom))

@@ -1,0 +1,166 @@
+"""What the blocks of a sweep say of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import did_you_mean
+from orchestrator.sweepfile.parts import repeated
+from orchestrator.sweepfile.problems import Problem, illegal
+from orchestrator.sweepfile.yaml_file import Where
+
+if TYPE_CHECKING:
+    from orchestrator.sweepfile.sweep import Sweep
+
+POINT = "point"
+"""The dimension that the named points make, in labels and reports."""
+
+
+def check(sweep: Sweep) -> list[Problem]:
+    """Everything that contradicts itself in a sweep whose blocks are legal one by one."""
+    checks = (_seeds, _axes, _zips, _twice, _search, _budget, _reports)
+    return [problem for one in checks for problem in one(sweep)]
+
+
+def dimensions(sweep: Sweep) -> dict[str, tuple[Where, tuple[Any, ...]]]:
+    """Place and values of every axis, those of ``zip`` included, by its dotted name."""
+    found: dict[str, tuple[Where, tuple[Any, ...]]] = {}
+    for name, values in sweep.axes.items():
+        found[name] = (("axes", name), values)
+    for i, group in enumerate(sweep.zip):
+        for name, values in group.items():
+            found[name] = (("zip", i, name), values)
+    return found
+
+
+def _seeds(sweep: Sweep) -> Iterator[Problem]:
+    if "seed" in sweep.trial:
+        yield Problem(("trial", "seed"), "is not legal here: seeds: n stands at the top of the file")
+    twice = repeated(sweep.seeds)
+    if twice is not None:
+        yield Problem(("seeds", twice), illegal(sweep.seeds[twice], "seeds that differ"))
+
+
+def _axes(sweep: Sweep) -> Iterator[Problem]:
+    for where, values in dimensions(sweep).values():
+        twice = repeated(values) if where[0] == "axes" else None
+        if twice is not None:
+            yield Problem(
+                (*where, twice), illegal(values[twice], "values that differ; this one stands twice")
+            )
+
+
+def _zips(sweep: Sweep) -> Iterator[Problem]:
+    for i, group in enumerate(sweep.zip):
+        rows = list(zip(*group.values(), strict=False))
+        lengths = {name: len(values) for name, values in group.items()}
+        if not lengths:
+            yield Problem(("zip", i), "is not legal: at least one list")
+        elif len(set(lengths.values())) > 1:
+            shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            yield Problem(("zip", i), f"is not legal: lists of one length; {shown}")
+        elif (twice := repeated(rows)) is not None:
+            yield Problem(("zip", i), illegal(list(rows[twice]), "rows that differ; this one stands twice"))
+
+
+def _twice(sweep: Sweep) -> Iterator[Problem]:
+    """A setting has one place besides the base trial."""
+    seen: dict[str, str] = {}
+    for name, place in _settings(sweep):
+        problem = Problem(place, "")
+        if name == "seed":
+            yield Problem(place, "is not legal here: seeds: n stands at the top of the file")
+        elif name in seen:
+            yield Problem(place, f"is not legal: a setting stands in one axis; it is in {seen[name]} too")
+        seen.setdefault(name, problem.name)
+
+
+def _settings(sweep: Sweep) -> Iterator[tuple[str, Where]]:
+    for name in sweep.axes:
+        yield name, ("axes", name)
+    for i, group in enumerate(sweep.zip):
+        for name in group:
+            yield name, ("zip", i, name)
+    told = set()
+    for point, settings in sweep.points.items():
+        for name in settings:
+            if name not in told:  # points set the same settings, each its own value
+                told.add(name)
+                yield name, ("points", point, name)
+    for name in sweep.search:
+        yield name, ("search", name)
+
+
+def _search(sweep: Sweep) -> Iterator[Problem]:
+    if not sweep.search:
+        return
+    for block in ("axes", "zip", "points"):
+        if getattr(sweep, block):
+            legal = "a search or a grid; make the axis a searched setting: {choice: [...]}"
+            yield Problem((block,), f"is not legal beside search: {legal}")
+    if sweep.metric.name.startswith("test.") and not sweep.allow_test_selection:
+        legal = "a val metric, or allow_test_selection: true, which every report then says"
+        yield Problem(("metric", "name"), illegal(sweep.metric.name, legal))
+    before: dict[str, Any] = {}
+    for name, searched in sweep.search.items():
+        for other, values in searched.when.items():
+            place: Where = ("search", name, "when", other)
+            if other not in before:
+                legal = f"a searched setting that stands before it; {did_you_mean(other, list(before))}"
+                yield Problem(place, f"is not legal: {legal}")
+            elif not _possible(before[other], values):
+                yield Problem(place, illegal(values, f"a value that {other} can have"))
+        before[name] = searched
+
+
+def _possible(searched: Any, values: Any) -> bool:
+    """Whether a searched setting can have each of these values."""
+    wanted = values if isinstance(values, list) else [values]
+    if searched.kind == "choice":
+        return all(value in searched.choice for value in wanted)
+    low, high = searched.bounds
+    return all(type(v) in (int, float) and low <= v <= high for v in wanted)
+
+
+def _budget(sweep: Sweep) -> Iterator[Problem]:
+    if not sweep.search:
+        return
+    trials, seeds = sweep.budget.trials, len(sweep.seeds)
+    if trials is None:
+        yield Problem(("budget", "trials"), "is missing: a search needs one, e.g. budget: {trials: 100}")
+    elif trials < seeds:
+        yield Problem(
+            ("budget", "trials"), illegal(trials, f"a whole number >= {seeds}, the seeds of one cell")
+        )
+
+
+def _reports(sweep: Sweep) -> Iterator[Problem]:
+    axes = dimensions(sweep)
+    for i, report in enumerate(sweep.reports):
+        if sweep.search:
+            yield from _search_report(sweep, i)
+            continue
+        if report.table and not sweep.points:
+            yield Problem(("reports", i, "table"), "is not legal: a table of points needs points")
+        kind = "grid" if report.grid else "curve"
+        known = [*axes, POINT] if sweep.points and report.grid else list(axes)
+        for axis in report.axes:
+            if axis not in known:
+                legal = f"an axis of this sweep; {did_you_mean(axis, known)}"
+                yield Problem(("reports", i, kind), illegal(axis, legal))
+        if report.curve in axes and not all(type(v) in (int, float) for v in axes[report.curve][1]):
+            yield Problem(("reports", i, "curve"), illegal(report.curve, "an axis of numbers"))
+
+
+def _search_report(sweep: Sweep, i: int) -> Iterator[Problem]:
+    """A search draws its cells over two searched numbers, as a scatter in place of a grid."""
+    report = sweep.reports[i]
+    if not report.grid:
+        yield Problem(("reports", i), "is not legal for a search: {grid: [x, y]} of two searched numbers")
+        return
+    known = [name for name, searched in sweep.search.items() if searched.kind != "choice"]
+    for axis in report.grid:
+        if axis not in known:
+            legal = f"a searched number; {did_you_mean(axis, known)}"
+            yield Problem(("reports", i, "grid"), illegal(axis, legal))

@@ -1,0 +1,168 @@
+"""The sweep file: one YAML file that says what is trained, searched, measured and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field_validator
+from ruamel.yaml.error import YAMLError
+
+from engine.config import Trial
+from engine.settings import Count, Flag, Frozen, Whole
+from orchestrator.sweepfile import overrides as setting
+from orchestrator.sweepfile.checks import check
+from orchestrator.sweepfile.parts import Budget, Metric, Report, Resources, Searched
+from orchestrator.sweepfile.problems import Problem, Source, SweepError, of_validation, show, within
+from orchestrator.sweepfile.yaml_file import YamlError, read
+
+Values = Annotated[tuple[Any, ...], Field(min_length=1)]
+Axes = dict[str, Values]
+
+
+def _seeds(value: Any) -> Any:
+    """``n`` stands for the seeds 0 ... n - 1."""
+    return tuple(range(value)) if type(value) is int and value >= 1 else value
+
+
+def _point(value: Any) -> Any:
+    """A named point that changes nothing may be written without a value."""
+    return {} if value is None else value
+
+
+class Sweep(Frozen):
+    """What one sweep file says.
+
+    Attributes:
+        name: of the sweep, its experiment and its reports. description: for people.
+        trial: settings of the base trial (:class:`engine.config.Trial`) without its seed.
+        axes: a grid: every value of one axis with every value of the others.
+        zip: groups of axes that advance together; a group is one dimension of the grid.
+        points: named points, the rows of a table; a dimension of the grid too.
+        search: settings that Optuna chooses, in place of a grid.
+        seeds: the seeds of each cell; ``n`` means 0 ... n - 1.
+        metric: what cells are judged by. resources: what one trial takes. budget: when to stop.
+        reports: what is drawn at the end: grids, curves, tables.
+        keep: which checkpoints stay when a trial is done.
+        allow_test_selection: let a search choose by a test metric; every report then says so.
+        plugins: Python files with the user's own components, relative to the sweep file.
+
+    >>> sweep = from_dict({"name": "a", "trial": {"data": "digits"}, "seeds": 2})
+    >>> sweep.seeds, sweep.metric.name
+    ((0, 1), 'val.accuracy')
+    """
+
+    name: str = Field(max_length=100, description="letters, digits, - _ .")
+    description: str = ""
+    trial: dict[str, Any] = Field(default_factory=dict)
+    axes: Axes = Field(default_factory=dict)
+    zip: tuple[Axes, ...] = ()
+    points: dict[
+        str, Annotated[dict[str, Any], BeforeValidator(_point, json_schema_input_type=dict[str, Any] | None)]
+    ] = Field(default_factory=dict)
+    search: dict[str, Searched] = Field(default_factory=dict)
+    seeds: Annotated[
+        tuple[Whole, ...],
+        Field(min_length=1),
+        BeforeValidator(_seeds, json_schema_input_type=Count | list[Whole]),
+    ] = (0,)
+    metric: Metric = Metric()
+    resources: Resources = Resources()
+    budget: Budget = Budget()
+    reports: tuple[Report, ...] = ()
+    keep: Literal["none", "best", "last"] = "none"
+    allow_test_selection: Flag = False
+    plugins: tuple[str, ...] = ()
+
+    _folder: Path = PrivateAttr(default=Path())
+    _text: str = PrivateAttr(default="")
+    _source: Source = PrivateAttr(default=Source())
+
+    @property
+    def folder(self) -> Path:
+        """The folder that ``plugins`` are relative to: that of the file."""
+        return self._folder
+
+    @property
+    def text(self) -> str:
+        """The file as it is run, with the overrides in it."""
+        return self._text
+
+    @property
+    def source(self) -> Source:
+        """Where its values were written, for messages."""
+        return self._source
+
+    @field_validator("name")
+    @classmethod
+    def _slug(cls, name: str) -> str:
+        if not name or name[0] == "." or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in name):
+            raise ValueError("letters, digits, - _ . and no . in front")
+        return name
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read and check a sweep file.
+
+    The trials that it expands to are checked by :func:`orchestrator.planning.expand.expand`.
+
+    Args:
+        path: the YAML file. overrides: ``name=value``, e.g. ``trial.epochs=1``.
+
+    Raises:
+        SweepError: everything that is wrong with the file, one line each.
+    """
+    path = Path(path)
+    try:
+        document = read(path)
+        if not isinstance(document.content, dict):
+            raise YamlError(
+                f"{path.name}:1: {show(document.content)} is not legal: a mapping with name, trial"
+            )
+        content = _copy(document.content)
+        places = setting.apply(content, overrides)
+    except YamlError as error:
+        raise SweepError([str(error)]) from error
+    text = setting.written(content, places) if places else document.text
+    return _checked(content, path.resolve().parent, text, Source(path.name, document.lines, places))
+
+
+def from_dict(mapping: Mapping[str, Any], folder: str | Path = ".") -> Sweep:
+    """A sweep from plain values; the same checks as :func:`load`.
+
+    Raises:
+        SweepError: everything that is wrong, one line each.
+    """
+    content = _copy(dict(mapping))
+    try:
+        text = setting.written(content, ())
+    except YAMLError as error:
+        raise SweepError([f"sweep: plain values only ({' '.join(str(error).split())})"]) from error
+    return _checked(content, Path(folder).resolve(), text, Source())
+
+
+def _checked(content: dict[str, Any], folder: Path, text: str, source: Source) -> Sweep:
+    try:
+        sweep = Sweep.model_validate(content)
+    except ValidationError as error:
+        source.fail(map(_hinted, of_validation(error, within(Sweep), content)))
+        raise
+    sweep._folder, sweep._text, sweep._source = folder, text, source
+    source.fail(check(sweep))
+    return sweep
+
+
+def _hinted(problem: Problem) -> Problem:
+    """With a hint where a setting of the trial stands at the top of the file."""
+    (word, *rest) = problem.where or ("",)
+    if rest or word not in Trial.model_fields or word in Sweep.model_fields:
+        return problem
+    return Problem(problem.where, f"unknown setting; it belongs to the trial: trial.{word}")
+
+
+def _copy(value: Any) -> Any:
+    """A copy that shares nothing: aliases of a file share values, and setting one must not set the others."""
+    if isinstance(value, dict):
+        return {key: _copy(inner) for key, inner in value.items()}
+    return [_copy(inner) for inner in value] if isinstance(value, (list, tuple)) else value

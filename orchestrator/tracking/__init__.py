@@ -1,0 +1,1 @@
+"""MLflow beside the run and after it, always from the ledger."""

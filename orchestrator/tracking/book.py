@@ -1,0 +1,243 @@
+"""A sweep's runs in MLflow, made to say what the ledger says.
+
+Experiment ``<sweep>`` holds one parent run for the sweep (``kind=sweep``) and a child for each cell
+(``kind=cell``): mean, deviation and n over its seeds. Experiment ``<sweep>/trials`` holds the trials
+(``kind=trial``) with their epochs. Runs are found by their tags, so that nothing is doubled. A run that
+disagrees with the ledger is replaced, for MLflow cannot take back what it was told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.planning.cells import Point
+from orchestrator.records.row import Row
+from orchestrator.reports.draw import Drawing
+from orchestrator.reports.facts import progress
+from orchestrator.reports.summary import MetricLike, chosen_rows, summarise
+from orchestrator.reports.words import in_line, labels_text
+from orchestrator.tracking.mlflow_store import Client, Known, Value, finite, metric_name
+from orchestrator.tracking.record import (
+    ENDED,
+    Epochs,
+    agree,
+    cell_metrics,
+    digest,
+    epochs_of,
+    finals,
+    is_final,
+    measured,
+    params_of,
+    row_tags,
+    shared_labels,
+    table_columns,
+    times,
+    tracked_mark,
+)
+
+PARENT = "mlflow.parentRunId"
+WAITING = "SCHEDULED"
+"""MLflow's status of a run that waits for trials."""
+
+
+class Book:
+    """One sweep's runs in MLflow. Every method talks to MLflow and raises what it raises.
+
+    Args:
+        client: the tracking store. name: of the sweep.
+        points: places of the sweep, for names and params. metric, seeds: what a cell is summarised by.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        points: Sequence[Point],
+        metric: MetricLike,
+        seeds: Sequence[int],
+    ) -> None:
+        self.client, self.name, self.metric, self.seeds = client, name, metric, tuple(seeds)
+        self.labels = shared_labels(points)
+        self.sweep_id = client.experiment(name)
+        self.trials_id = client.experiment(f"{name}/trials")
+        self.trials = client.runs(self.trials_id, "key")
+        self.cells = client.runs(self.sweep_id, "cell")
+        self.epochs: dict[str, dict[int, dict[str, float]]] = {}
+        parents = client.runs(self.sweep_id, "sweep")
+        self.parent = parents.get(name) or self._new_parent()
+
+    def begin(self) -> None:
+        """The sweep runs."""
+        self._set_status(self.parent, "RUNNING")
+
+    def pause(self) -> None:
+        """The sweep runs no longer; nothing changes where its end was told."""
+        if self.parent.status == "RUNNING":
+            self._set_status(self.parent, WAITING)
+
+    def start(self, key: str, cell: str, labels: Mapping[str, Any], seed: int) -> Known:
+        """The run of a trial that trains now; an earlier attempt's run is taken up again."""
+        run = self.trials.get(key)
+        if run is None:
+            run = self._new_trial(key, cell, labels, seed, _now())
+            self.client.log(run, params=self._params(cell, seed))
+            return run
+        if run.status != "RUNNING":
+            self._set_status(run, "RUNNING")
+            self.client.log(run, tags={"status": "running", "tracked": "no"})
+        return run
+
+    def epoch(self, key: str, reports: Iterable[tuple[int, Mapping[str, float], int]]) -> None:
+        """Epochs of a trial that was started: (epoch, metrics, time in ms); known ones are passed over."""
+        run = self.trials[key]
+        known = self._logged(key, run)
+        fresh = [(epoch, metrics, when) for epoch, metrics, when in reports if epoch not in known]
+        values = [
+            Value(n, v, when, epoch) for epoch, metrics, when in fresh for n, v in measured(metrics).items()
+        ]
+        if values:
+            self.client.log(run, values)
+        known.update(_as_kept({epoch: measured(metrics) for epoch, metrics, _ in fresh}))
+
+    def finish(self, row: Row) -> None:
+        """Make the run of a trial say what its row says."""
+        run = self.trials.get(row.key)
+        if run is not None and run.tags.get("tracked") == tracked_mark(row):
+            self._set_status(run, ENDED[row.status])
+            return
+        labels, history = self.labels.get(row.cell, {}), _as_kept(epochs_of(row))
+        known = self._logged(row.key, run) if run is not None else {}
+        wanted = self._params(row.cell, row.seed)
+        if run is not None and not (agree(known, history) and run.params == wanted):
+            self.client.delete(run)
+            run, known = None, {}
+        start, end = times(row)
+        if run is None:
+            run = self._new_trial(row.key, row.cell, labels, row.seed, start)
+        self.client.log(run, _lacking(row, history, known), wanted, row_tags(row))
+        self.client.end(run, ENDED[row.status], end)
+        self.epochs[row.key] = history
+
+    def cell(self, cell: str, rows: Sequence[Row]) -> None:
+        """Make the run of a cell say what its rows say; a run with nothing to change is left alone."""
+        rows = chosen_rows([cell], rows, self.seeds)
+        summary = summarise([cell], rows, self.metric, self.seeds)[cell]
+        wanted = {metric_name(k): finite(v) for k, v in cell_metrics(summary, rows, self.seeds).items()}
+        labels = self.labels.get(cell, {})
+        params, run = params_of(labels), self.cells.get(cell)
+        if run is not None and not (set(run.metrics) <= set(wanted) and run.params == params):
+            self.client.delete(run)
+            run = None
+        if run is None:
+            tags = {"kind": "cell", "cell": cell, PARENT: self.parent.id}
+            run = self.client.create(self.sweep_id, labels_text(labels) or "base trial", _now(), tags)
+            self.cells[cell] = run
+        when = _now()
+        changed = [Value(k, v, when) for k, v in wanted.items() if run.metrics.get(k) != v]
+        tags = {"shown": in_line(summary, self.metric), "failures": summary.mark}
+        fresh = {key: value for key, value in tags.items() if run.tags.get(key, "") != value}
+        if changed or fresh or run.params != params:
+            self.client.log(run, changed, params, fresh)
+        self._set_status(run, WAITING if summary.missing else "FINISHED" if summary.n else "FAILED")
+
+    def sweep(
+        self,
+        points: Sequence[Point],
+        rows: Sequence[Row],
+        drawings: Sequence[Drawing],
+        files: Sequence[Path],
+        about: Mapping[str, str],
+    ) -> None:
+        """Make the parent say what the whole sweep says: counts, tables, curves, report files."""
+        keys = list(dict.fromkeys(point.cell for point in points))
+        counts = progress(keys, chosen_rows(keys, rows, self.seeds), self.seeds)
+        wanted = {f"trials.{state}": float(count) for state, count in counts.items()}
+        when = _now()
+        values = [
+            Value(k, v, when) for k, v in wanted.items() if self.parent.metrics.get(metric_name(k)) != v
+        ]
+        for drawing in drawings:
+            values += self._curve(drawing, when)
+        carried = digest(drawings, files)
+        if self.parent.tags.get("artifacts") != carried:
+            for drawing in drawings:
+                self.client.table(self.parent, table_columns(drawing), f"{drawing.name}.json")
+            self.client.files(self.parent, files, "report")
+        tags = {**about, "artifacts": carried}
+        fresh = {key: value for key, value in tags.items() if self.parent.tags.get(key) != value}
+        if values or fresh:
+            self.client.log(self.parent, values, tags=fresh)
+        self._set_status(self.parent, WAITING if counts["not run"] else "FINISHED")
+
+    def stop(self, key: str) -> None:
+        """Close the run of a trial that was interrupted; it is taken up again when the trial is."""
+        if self.trials[key].status == "RUNNING":
+            self.client.log(self.trials[key], tags={"status": "stopped"})
+            self.client.end(self.trials[key], "KILLED")
+
+    def _new_parent(self) -> Known:
+        return self.client.create(self.sweep_id, self.name, _now(), {"kind": "sweep", "sweep": self.name})
+
+    def _new_trial(self, key: str, cell: str, labels: Mapping[str, Any], seed: int, start: int) -> Known:
+        labels = self.labels.setdefault(cell, dict(labels))
+        tags = {"kind": "trial", "key": key, "cell": cell, "seed": str(seed), "status": "running"}
+        name = f"{labels_text(labels) or 'base trial'}, seed {seed}"
+        run = self.client.create(self.trials_id, name, start, tags)
+        self.trials[key], self.epochs[key] = run, {}
+        return run
+
+    def _params(self, cell: str, seed: int) -> dict[str, str]:
+        return params_of(self.labels.get(cell, {})) | {"seed": str(seed)}
+
+    def _logged(self, key: str, run: Known) -> dict[int, dict[str, float]]:
+        """Epochs that a run holds, asked of MLflow once."""
+        if key not in self.epochs:
+            found: dict[int, dict[str, float]] = {}
+            for name in run.metrics:
+                if not is_final(name):
+                    for step, value in self.client.history(run, name):
+                        found.setdefault(step, {})[name] = value
+            self.epochs[key] = found
+        return self.epochs[key]
+
+    def _set_status(self, run: Known, status: str) -> None:
+        if status != run.status:
+            self.client.set_status(run, status)
+
+    def _curve(self, drawing: Drawing, when: int) -> list[Value]:
+        """Points of curves that the parent lacks, of complete cells; steps are whole, so every x must be."""
+        values = []
+        whole = [line for line in drawing.lines if all(x == int(x) for x, _ in line.places)]
+        for line in whole:
+            name = metric_name(".".join(filter(None, ["curve", line.name, drawing.metric.name])))
+            known = dict(self.client.history(self.parent, name)) if name in self.parent.metrics else {}
+            values += [
+                Value(name, cell.mean, when, int(x))
+                for x, cell in line.places
+                if cell.complete and known.get(int(x)) != cell.mean
+            ]
+        return values
+
+
+def _lacking(row: Row, history: Epochs, known: Epochs) -> list[Value]:
+    """What a run lacks of its row; epochs are spread evenly over the time that the trial took."""
+    (start, end), last = times(row), max(history, default=1)
+    values = [
+        Value(name, value, start + (end - start) * epoch // last, epoch)
+        for epoch, metrics in history.items()
+        for name, value in metrics.items()
+        if name not in known.get(epoch, {})
+    ]
+    return values + [Value(name, value, end, last) for name, value in finals(row).items()]
+
+
+def _as_kept(history: Epochs) -> dict[int, dict[str, float]]:
+    """A history with names and numbers as MLflow keeps them."""
+    return {e: {metric_name(n): finite(v) for n, v in metrics.items()} for e, metrics in history.items()}
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

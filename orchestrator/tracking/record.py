@@ -1,0 +1,155 @@
+"""What MLflow is told of a row, a cell and a sweep: names and numbers, no calls."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from orchestrator.planning.cells import Point
+from orchestrator.records.row import Row
+from orchestrator.reports.draw import Drawing
+from orchestrator.reports.facts import reason
+from orchestrator.reports.summary import CellSummary, Measure, failure_mark, metric_value, summarise
+from orchestrator.reports.words import label_text
+
+Checkpoint = Literal["best", "last"]
+Epochs = Mapping[int, Mapping[str, float]]
+"""Metrics by epoch."""
+
+ENDED = {"completed": "FINISHED", "diverged": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
+"""MLflow's status of a run, by the row's; a trial that diverged did run to its end."""
+
+
+def shared_labels(points: Sequence[Point]) -> dict[str, dict[str, Any]]:
+    """By cell, the labels that all its places have in common: p = 0 has no epsilon.
+
+    >>> shared_labels([Point({"epsilon": 1, "p": 0}, "c"), Point({"epsilon": 2, "p": 0}, "c")])
+    {'c': {'p': 0}}
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for point in points:
+        labels = found.setdefault(point.cell, dict(point.labels))
+        for name in [name for name in labels if point.labels.get(name) != labels[name]]:
+            del labels[name]
+    return found
+
+
+def params_of(labels: Mapping[str, Any]) -> dict[str, str]:
+    """Labels as params; a very long value is cut, as MLflow would."""
+    return {name: label_text(value)[:500] for name, value in labels.items()}
+
+
+def measured(epoch: Mapping[str, float]) -> dict[str, float]:
+    """An epoch's metrics without its number."""
+    return {name: value for name, value in epoch.items() if name != "epoch"}
+
+
+def epochs_of(row: Row) -> dict[int, dict[str, float]]:
+    """A row's history by epoch."""
+    return {int(epoch["epoch"]): measured(epoch) for epoch in row.history}
+
+
+def finals(row: Row) -> dict[str, float]:
+    """A row's metrics of no epoch: ``best.val.accuracy``, ``last.test.loss``, ``seconds.train``."""
+    found = {f"best.{name}": value for name, value in measured(row.best).items()}
+    found |= {f"last.{name}": value for name, value in measured(row.last).items()}
+    found |= {f"seconds.{phase}": seconds for phase, seconds in row.timings.items()}
+    return found | ({"best.epoch": float(row.best_epoch)} if row.best_epoch else {})
+
+
+def is_final(name: str) -> bool:
+    """Whether a metric is of no epoch."""
+    return name.startswith(("best.", "last.", "seconds."))
+
+
+def agree(known: Epochs, told: Epochs) -> bool:
+    """Whether all that is known of epochs is what the ledger tells; epochs may be missing."""
+    return all(
+        name in told.get(epoch, {}) and _same(value, told[epoch][name])
+        for epoch, metrics in known.items()
+        for name, value in metrics.items()
+    )
+
+
+def times(row: Row) -> tuple[int, int]:
+    """Start and end of a trial, in milliseconds since 1970."""
+    end = int(1000 * datetime.fromisoformat(row.finished).timestamp()) if row.finished else 0
+    return end - int(1000 * row.timings.get("total", 0.0)), end
+
+
+def row_tags(row: Row) -> dict[str, str]:
+    """Where a trial's numbers come from, and how it ended; ``tracked`` says that all of it is there."""
+    tags = {
+        "status": row.status,
+        "failure": failure_mark(row) if row.status != "completed" else "",
+        "error": reason(row.error)[:500],
+        "device": row.device,
+        "host": row.host,
+        "commit": row.git_commit,
+        "data_hash": row.data_hash,
+        "contract": str(row.contract),
+        "finished": row.finished,
+        "tracked": tracked_mark(row),
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def tracked_mark(row: Row) -> str:
+    """Tells one record of a trial from a later one of the same key."""
+    return f"{row.status} {row.finished}"
+
+
+def cell_metrics(summary: CellSummary, rows: Sequence[Row], seeds: Sequence[int]) -> dict[str, float]:
+    """``mean``, ``sd``, ``n``, ``planned``, ``failures`` of the sweep's metric; mean and sd of all others.
+
+    What is not defined is left out.
+    """
+    found = {"mean": summary.mean, "sd": summary.sd, "n": summary.n, "planned": summary.planned}
+    found |= {"failures": summary.failures.total()}
+    names = dict.fromkeys(name for row in rows for name in measured({**row.best, **row.last}))
+    for checkpoint, name in product(get_args(Checkpoint), names):
+        measure = Measure(name, checkpoint=checkpoint)
+        if any(metric_value(row, measure) is not None for row in rows):
+            other = summarise([summary.cell], rows, measure, seeds)[summary.cell]
+            found |= {f"{checkpoint}.{name}.mean": other.mean, f"{checkpoint}.{name}.sd": other.sd}
+    return {name: float(value) for name, value in found.items() if math.isfinite(value)}
+
+
+def table_columns(drawing: Drawing) -> dict[str, list[Any]]:
+    """A report's places as the columns of a table: labels, then the numbers."""
+    names = list(dict.fromkeys(name for point in drawing.points for name in point.labels))
+    cells = [drawing.cells[point.cell] for point in drawing.points]
+    columns: dict[str, list[Any]] = {
+        name: [label_text(point.labels[name]) if name in point.labels else "" for point in drawing.points]
+        for name in names
+    }
+    columns["mean"] = [_defined(cell.mean) for cell in cells]
+    columns["sd"] = [_defined(cell.sd) for cell in cells]
+    columns["n"] = [cell.n for cell in cells]
+    columns["planned"] = [cell.planned for cell in cells]
+    columns["failures"] = [cell.mark for cell in cells]
+    columns["cell"] = [cell.cell for cell in cells]
+    return columns
+
+
+def digest(drawings: Sequence[Drawing], files: Sequence[Path]) -> str:
+    """Changes with any number or file that the parent carries."""
+    hashed = hashlib.sha256()
+    for drawing in drawings:
+        hashed.update(f"{drawing.name}\n{drawing.csv()}".encode())
+    for path in files:
+        hashed.update(path.name.encode() + path.read_bytes())
+    return hashed.hexdigest()
+
+
+def _defined(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (a != a and b != b) or math.isclose(a, b, rel_tol=1e-9)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.dispatch import progress as module
+from orchestrator.dispatch.progress import Progress, Pulse, duration, line, view, words
+from orchestrator.planning.job import Job, Outcome
+from orchestrator.records.store import Store
+from orchestrator.sweepfile.parts import Metric
+
+COUNTS = {"trials": 10, "done": 2}
+
+
+def job(key: str, cell: str = "c", **labels: object) -> Job:
+    return Job(key, cell, 0, {}, dict(labels))
+
+
+def scored(key: str, value: float) -> Outcome:
+    return Outcome(key, "completed", best={"val.accuracy": value})
+
+
+@pytest.fixture
+def progress() -> Progress:
+    """Ten trials of which two were done before; two cells, one trial failed, one runs."""
+    told = Progress("s", COUNTS, Metric())
+    for key, cell, value in (("a", "c", 0.5), ("b", "c", 0.7), ("d", "e", 0.65)):
+        told.started(job(key, cell, **{"method.p": cell}))
+        told.finished(job(key, cell), scored(key, value))
+    told.started(job("f"))
+    told.finished(job("f"), Outcome("f", "failed", "out of memory"))
+    told.started(job("g"))
+    return told
+
+
+def test_counts(progress: Progress) -> None:
+    shown = progress.snapshot()
+    assert {k: shown[k] for k in ("done", "running", "failed", "trials")} == {
+        "done": 5, "running": 1, "failed": 1, "trials": 10,
+    }  # fmt: skip
+    assert shown["failures"] == {"out of memory": 1}
+    json.loads(progress.json())
+
+
+def test_the_best_cell_is_by_the_mean_over_seeds(progress: Progress) -> None:
+    assert progress.best() == ({"method.p": "e"}, 0.65, 1)
+    lowest = Progress("s", COUNTS, Metric(name="val.accuracy", mode="min"))
+    for key, cell, value in (("a", "c", 0.5), ("b", "e", 0.7)):
+        lowest.started(job(key, cell))
+        lowest.finished(job(key, cell), scored(key, value))
+    best = lowest.best()
+    assert best is not None
+    assert best[1] == 0.5
+
+
+def test_eta_leaves_the_start_out(progress: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Progress("s", COUNTS, Metric()).eta() is None
+    progress.first_start = 100.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: 145.0)
+    # 4 ended and half of a running one in 45 s: 10 s each; 10 - 5 done - 1 failed - 0.5 are left
+    assert progress.eta() == pytest.approx(35.0)
+
+
+def test_line_and_view_say_the_same(progress: Progress) -> None:
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(view(progress))
+    for text in (line(progress), captured.get()):
+        for part in ("5/10", "1 running", "1 failed", "0.6500", "p=e"):
+            assert part in text
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        ({}, "base trial"),
+        ({"method.p": 0.123456, "method.epsilon": 3}, "p=0.1235 epsilon=3"),
+        ({"point": "DropAttack", "data.train_size": 100}, "DropAttack train_size=100"),
+        ({"a.p": 1, "b.p": 2}, "a.p=1 b.p=2"),
+    ],
+)
+def test_words(labels: dict[str, object], text: str) -> None:
+    assert words(labels) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (5, "0:05"), (65.4, "1:05"), (3671, "1:01:11")])
+def test_duration(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_pulse_writes_and_hears(progress: Progress, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    heard: list[bool] = []
+    store.put("sweeps/s/stop", b"")
+    pulse = Pulse(progress, store, "sweeps/s/stop", lambda: heard.append(True), None)
+    pulse.start()
+    while not heard:
+        pulse.ended.wait(0.05)
+    pulse.close()
+    content = store.get("sweeps/s/progress.json")
+    assert content is not None
+    assert json.loads(content)["done"] == 5

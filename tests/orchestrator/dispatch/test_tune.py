@@ -1,0 +1,115 @@
+"""Ray Tune as the dispatcher: real trials on the session's two CPUs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.config import Trial
+from orchestrator.dispatch.tune import decode, encode
+from orchestrator.driver import Options, run
+from orchestrator.planning.job import Job
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.row import Row
+from orchestrator.records.store import Store
+from tests.orchestrator.sweeps import TRIAL, breaking, sweep_of
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def on_ray(store: Path, track: bool = False) -> Options:
+    return Options(str(store), cpus=2, track=track)
+
+
+def rows_of(store: Path) -> dict[str, Row]:
+    """By key, without what may differ between hosts and moments."""
+    ledger = Ledger(Store(store))
+    rows = ledger.read(ledger.index())
+    return {r.key: replace(r, timings={}, finished="", workers=1) for r in rows}
+
+
+def test_jobs_travel_as_text() -> None:
+    job = Job(
+        "k", "c", 1, Trial.model_validate(TRIAL).model_dump(mode="json"), {"method.p": 0.5}, "best", "p"
+    )
+    assert decode(encode(job)) == job
+
+
+def test_rows_are_those_of_the_run_in_process(tmp_path: Path) -> None:
+    sweep = sweep_of(seeds=2)
+    assert run(sweep, on_ray(tmp_path / "ray")).exit_code == 0
+    assert run(sweep, replace(on_ray(tmp_path / "local"), local=True)).exit_code == 0
+    rows = rows_of(tmp_path / "ray")
+    assert len(rows) == 6
+    assert rows == rows_of(tmp_path / "local")
+    assert not (tmp_path / "ray/sweeps/small/.tune").exists(), "Tune's bookkeeping is thrown away"
+
+
+def test_a_killed_trial_starts_again_and_ends_the_same(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    sweep = breaking("kill once", model={"marker": str(marker)})
+    ended = run(sweep, on_ray(tmp_path / "store"))
+    assert marker.exists(), "it was killed"
+    assert ended.exit_code == 0
+    assert sorted(Ledger(Store(tmp_path / "store")).index().values()) == ["completed"] * 2
+    again = run(sweep, replace(on_ray(tmp_path / "unkilled"), local=True))
+    assert again.exit_code == 0
+    killed, whole = rows_of(tmp_path / "store"), rows_of(tmp_path / "unkilled")
+    assert {k: r.history for k, r in killed.items()} == {k: r.history for k, r in whole.items()}
+
+
+def test_a_trial_that_dies_each_time_is_recorded_as_lost(tmp_path: Path) -> None:
+    ended = run(breaking("kill"), on_ray(tmp_path))
+    assert ended.exit_code == 1
+    assert ended.failures == {"lost": 1}
+    rows = {row.status: row for row in rows_of(tmp_path).values()}
+    assert rows["failed"].failure == "lost"
+    assert rows["completed"].best
+
+
+def test_an_exception_is_recorded_and_not_repeated(tmp_path: Path) -> None:
+    ended = run(breaking("raise"), on_ray(tmp_path))
+    assert ended.failures == {"error": 1}
+    assert "on purpose" in next(row for row in rows_of(tmp_path).values() if row.status == "failed").error
+
+
+def test_two_workers_give_the_result_of_one(tmp_path: Path) -> None:
+    axes = {"method.epsilon": [1, 5], "method.p": [0.5]}
+    one = sweep_of(axes=axes)
+    two = sweep_of(axes=axes, resources={"cpus": 1, "workers": 2})
+    assert run(two, on_ray(tmp_path / "two")).exit_code == 0
+    assert run(one, replace(on_ray(tmp_path / "one"), local=True)).exit_code == 0
+    found, wanted = rows_of(tmp_path / "two"), rows_of(tmp_path / "one")
+    assert found.keys() == wanted.keys(), "the worker count is no part of the key"
+    for key, row in wanted.items():
+        for epoch, same in zip(row.history, found[key].history, strict=True):
+            assert same == pytest.approx(epoch, abs=1e-5)
+    assert {r.workers for r in Ledger(Store(tmp_path / "two")).read(found)} == {2}
+
+
+def test_a_dead_rank_ends_the_gang_and_the_trial_goes_on(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    sweep = breaking("kill once", model={"marker": str(marker)}, resources={"cpus": 1, "workers": 2})
+    ended = run(sweep, on_ray(tmp_path / "store"))
+    assert marker.exists()
+    assert ended.exit_code == 0
+    assert sorted(Ledger(Store(tmp_path / "store")).index().values()) == ["completed"] * 2
+
+
+def test_a_search(tmp_path: Path) -> None:
+    sweep = sweep_of(
+        axes={}, reports=[], budget={"trials": 4},
+        search={"method.p": {"uniform": [0.1, 1]}, "method.steps": {"int": [1, 2]}},
+    )  # fmt: skip
+    ended = run(sweep, on_ray(tmp_path))
+    assert ended.exit_code == 0
+    assert ended.counts["done"] == ended.counts["cells"] == 4
+    assert run(sweep, on_ray(tmp_path)).counts == ended.counts
+    assert len(rows_of(tmp_path)) == 4
+
+
+def test_more_than_the_cluster_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"resources.cpus: 64.0 is not legal: at most 2 "):
+        run(sweep_of(resources={"cpus": 64}), on_ray(tmp_path))

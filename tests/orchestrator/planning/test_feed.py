@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.planning.feed import Budget, Queue
+from orchestrator.planning.job import Job, Outcome
+
+
+def job(key: str, parent: str | None = None) -> Job:
+    return Job(key, "cell", 0, {}, parent=parent)
+
+
+def test_a_child_waits_for_its_parent() -> None:
+    child, parent, other = job("child", "parent"), job("parent"), job("other")
+    queue = Queue([child, parent, other])
+    assert queue.next() == parent
+    assert queue.next() == other
+    assert queue.next() is None
+    assert not queue.exhausted
+    queue.done(parent, Outcome("parent", "completed"))
+    assert queue.next() == child
+    assert queue.exhausted
+
+
+def test_a_parent_in_the_ledger_is_not_waited_for() -> None:
+    assert Queue([job("child", "parent")], done=["parent"]).next() == job("child", "parent")
+
+
+@pytest.mark.parametrize("status", ["failed", "diverged", "stopped"])
+def test_a_parent_without_weights_takes_its_descendants_along(status: str) -> None:
+    parent, child, grandchild = job("p"), job("c", "p"), job("g", "c")
+    queue = Queue([parent, child, grandchild])
+    queue.next()
+    queue.done(parent, Outcome("p", status))  # type: ignore[arg-type]
+    assert queue.exhausted
+    assert queue.given_up == [child, grandchild]
+
+
+def test_budget_of_trials() -> None:
+    budget = Budget(Queue([job("a"), job("b")]), trials=1)
+    assert budget.next() == job("a")
+    assert budget.exhausted
+    assert budget.next() is None
+    assert "budget of trials" in budget.stopped
+
+
+def test_a_budget_that_suffices_does_not_stop() -> None:
+    budget = Budget(Queue([job("a")]), trials=1)
+    budget.next()
+    assert budget.exhausted
+    assert budget.stopped == ""
+
+
+def test_budget_of_hours() -> None:
+    budget = Budget(Queue([job("a")]), hours=1e-12)
+    assert budget.exhausted
+    assert "hours" in budget.stopped
+
+
+def test_the_first_reason_to_stop_is_kept() -> None:
+    budget = Budget(Queue([job("a")]))
+    budget.stop("asked")
+    budget.stop("asked again")
+    assert budget.stopped == "asked"
+    assert budget.next() is None

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.identity import trial_key
+from orchestrator.planning.plan import plan
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.row import Row
+from orchestrator.records.store import Store
+from tests.orchestrator.sweeps import TRIAL, sweep_of
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(Store(tmp_path / "store"))
+
+
+def row(key: str, status: str = "completed") -> Row:
+    return Row(key, "c", 0, status, {}, {})  # type: ignore[arg-type]
+
+
+def test_counts_and_order(ledger: Ledger) -> None:
+    planned = plan(sweep_of(seeds=2), ledger)
+    assert planned.counts() == {
+        "points": 4, "cells": 3, "trials": 6, "done": 0, "diverged": 0, "failed": 0, "todo": 6,
+    }  # fmt: skip
+    assert [job.seed for job in planned.jobs] == [0, 0, 0, 1, 1, 1], "the grid fills seed by seed"
+    assert not (ledger.store.local or Path()).exists(), "planning writes nothing"
+
+
+def test_done_and_diverged_are_not_run_again_and_failed_are(ledger: Ledger) -> None:
+    jobs = plan(sweep_of(), ledger).jobs
+    for job, status in zip(jobs, ("completed", "diverged", "failed"), strict=True):
+        ledger.write(row(job.key, status))
+    planned = plan(sweep_of(), ledger)
+    assert [job.key for job in planned.todo] == [jobs[2].key]
+    assert planned.counts()["done"] == 2
+    assert planned.counts()["failed"] == 1
+
+
+def test_more_seeds_and_values_leave_what_is_done(ledger: Ledger) -> None:
+    for job in plan(sweep_of(), ledger).jobs:
+        ledger.write(row(job.key))
+    wider = sweep_of(seeds=2, axes={"method.epsilon": [1, 5, 9], "method.p": [0, 0.5]})
+    counts = plan(wider, ledger).counts()
+    assert (counts["cells"], counts["trials"], counts["done"]) == (4, 8, 3)
+
+
+def test_a_parent_comes_first_and_keeps_its_weights(ledger: Ledger) -> None:
+    child = TRIAL | {"init": {"from": {"method": "standard"}, "checkpoint": "last"}}
+    planned = plan(sweep_of(trial=child, axes={"method.epsilon": [1, 5]}, reports=[]), ledger)
+    parent, *children = planned.jobs
+    assert parent.keep == "last"
+    assert [job.parent for job in children] == [parent.key] * 2
+    assert parent.trial["method"] == {"name": "standard"}
+
+    ledger.write(row(parent.key))
+    assert parent.key in [job.key for job in plan(sweep_of(trial=child, reports=[]), ledger).todo], (
+        "weights are gone"
+    )
+    ledger.store.put(f"checkpoints/{parent.key}/last.pt", b"weights")
+    assert parent.key not in [job.key for job in plan(sweep_of(trial=child, reports=[]), ledger).todo]
+
+
+def test_seeds_of_a_child_have_parents_of_the_same_seed(ledger: Ledger) -> None:
+    child = TRIAL | {"init": {"from": {"method": "standard"}}}
+    jobs = plan(sweep_of(trial=child, axes={"method.epsilon": [1]}, seeds=[3, 5], reports=[]), ledger).jobs
+    by_key = {job.key: job for job in jobs}
+    children = [job for job in jobs if job.parent]
+    assert [by_key[job.parent or ""].seed for job in children] == [3, 5]
+    assert len({job.cell for job in children}) == 1
+
+
+def test_job_is_the_trial_of_its_key(ledger: Ledger) -> None:
+    from engine.config import Trial
+
+    for job in plan(sweep_of(seeds=2), ledger).jobs:
+        assert trial_key(Trial.model_validate(job.trial)) == job.key

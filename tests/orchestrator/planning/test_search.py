@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config import Trial
+from engine.identity import canonical
+from orchestrator.planning.job import Job, Outcome
+from orchestrator.planning.plan import plan
+from orchestrator.planning.search import Search
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.row import Row
+from orchestrator.records.store import Store
+from orchestrator.sweepfile.sweep import Sweep
+from tests.orchestrator.sweeps import sweep_of
+
+SPACE: dict[str, Any] = {
+    "method.p": {"uniform": [0.1, 1]},
+    "method.epsilon": {"log_uniform": [0.01, 10]},
+    "method.steps": {"int": [1, 3]},
+}
+
+
+def searching(trials: int = 6, **changes: Any) -> Sweep:
+    return sweep_of(**({"axes": {}, "reports": [], "search": SPACE, "budget": {"trials": trials}} | changes))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(Store(tmp_path))
+
+
+def score(job: Job) -> float:
+    """Best at epsilon 3; any smooth function would do."""
+    return 1 / (1 + abs(job.labels.get("method.epsilon", 0) - 3))
+
+
+def finish(search: Search, job: Job, ledger: Ledger | None = None, value: float | None = None) -> None:
+    metrics = {"val.accuracy": score(job) if value is None else value}
+    if ledger is not None:
+        form = canonical(Trial.model_validate(job.trial))
+        ledger.write(Row(job.key, job.cell, job.seed, "completed", job.trial, form, best=metrics))
+    search.done(job, Outcome(job.key, "completed", best=metrics))
+
+
+def run_all(search: Search, ledger: Ledger | None = None, at_most: int = 1000) -> list[Job]:
+    jobs = []
+    while not search.exhausted and len(jobs) < at_most:
+        job = search.next()
+        if job is not None:
+            jobs.append(job)
+            finish(search, job, ledger)
+    return jobs
+
+
+def test_budget_counts_cells_times_seeds(ledger: Ledger) -> None:
+    jobs = run_all(Search(searching(7, seeds=2), ledger))
+    assert len(jobs) == 6, "no cell is begun that the budget cannot finish"
+    assert len({job.cell for job in jobs}) == 3
+    assert [job.seed for job in jobs] == [0, 1] * 3
+
+
+def test_never_a_cell_twice_even_where_points_collapse(ledger: Ledger) -> None:
+    space = {"method.p": {"choice": [0, 0.5]}, "method.epsilon": {"choice": [1, 5]}}
+    jobs = run_all(Search(searching(50, search=space), ledger))
+    assert len({job.cell for job in jobs}) == len(jobs) == 3, (
+        "4 points, 3 cells, and then the space is used up"
+    )
+
+
+def test_seeded(tmp_path: Path) -> None:
+    runs = [run_all(Search(searching(), Ledger(Store(tmp_path / name)))) for name in "ab"]
+    assert [job.labels for job in runs[0]] == [job.labels for job in runs[1]]
+
+
+def test_parallel_asks_are_distinct(ledger: Ledger) -> None:
+    search = Search(searching(6), ledger)
+    jobs = [search.next() for _ in range(6)]
+    assert len({job.cell for job in jobs if job}) == 6
+    assert search.next() is None
+
+
+def test_continues_where_it_was_stopped(ledger: Ledger) -> None:
+    first = run_all(Search(searching(6), ledger), ledger, at_most=4)
+    again = Search(searching(6), ledger)
+    second = run_all(again, ledger)
+    assert len(second) == 2
+    assert not {job.cell for job in first} & {job.cell for job in second}
+    assert len(again.study.trials) == 6, "what the ledger held was told"
+    assert run_all(Search(searching(6), ledger)) == []
+
+
+def test_an_unfinished_cell_is_taken_up_and_told(ledger: Ledger) -> None:
+    search = Search(searching(4, seeds=2), ledger)
+    one, lost = search.next(), search.next()
+    assert one is not None
+    assert lost is not None
+    finish(search, one, ledger)  # and the driver dies before the second seed ends
+    again = Search(searching(4, seeds=2), ledger)
+    jobs = run_all(again, ledger)
+    assert jobs[0].key == lost.key
+    assert len(jobs) == 3
+    values = [trial.value for trial in again.study.trials]
+    assert score(one) in [pytest.approx(v) for v in values if v is not None]
+
+
+def test_results_of_other_sweeps_in_the_space_are_told(ledger: Ledger) -> None:
+    grid = sweep_of(axes={"method.epsilon": [1, 5], "method.p": [0.5]})
+    for job in plan(grid, ledger).jobs:
+        form = canonical(Trial.model_validate(job.trial))
+        row = Row(job.key, job.cell, 0, "completed", job.trial, form, best={"val.accuracy": 0.5})
+        ledger.write(row)
+    told = Search(searching(), ledger).study.trials
+    assert sorted(trial.params["method.epsilon"] for trial in told) == [1, 5]
+    assert all(trial.params["method.steps"] == 1 and trial.value == 0.5 for trial in told)
+    other = searching(trial=dict(sweep_of().trial, epochs=9))
+    assert Search(other, ledger).study.trials == [], "another base trial is another space"
+
+
+def test_a_failed_seed_fails_the_cell(ledger: Ledger) -> None:
+    search = Search(searching(2, seeds=2), ledger)
+    one, two = search.next(), search.next()
+    assert one is not None
+    assert two is not None
+    finish(search, one)
+    search.done(two, Outcome(two.key, "failed", "error"))
+    assert [trial.state.name for trial in search.study.trials] == ["FAIL"]
+
+
+def test_a_value_that_is_not_finite_fails_the_cell(ledger: Ledger) -> None:
+    search = Search(searching(1), ledger)
+    job = search.next()
+    assert job is not None
+    finish(search, job, value=float("nan"))
+    assert [trial.state.name for trial in search.study.trials] == ["FAIL"]
+
+
+def test_conditional_settings(ledger: Ledger) -> None:
+    space = {
+        "method": {"choice": ["standard", "fgm"]},
+        "method.epsilon": {"log_uniform": [0.1, 10], "when": {"method": "fgm"}},
+    }
+    jobs = run_all(Search(searching(5, search=space), ledger))
+    labels = [job.labels for job in jobs]
+    assert {"method": "standard"} in labels
+    assert all(("method.epsilon" in one) == (one["method"] == "fgm") for one in labels)
+
+
+def test_points_are_written_before_they_run(ledger: Ledger) -> None:
+    search = Search(searching(2), ledger)
+    job = search.next()
+    assert job is not None
+    content = ledger.store.get("sweeps/small/points.json")
+    assert content is not None
+    assert json.loads(content) == [job.labels]
+
+
+def test_a_changed_space_is_refused(ledger: Ledger) -> None:
+    run_all(Search(searching(2), ledger))
+    narrower = searching(2, search={"method.p": {"uniform": [0, 1]}})
+    with pytest.raises(ValueError, match="give the sweep a new name"):
+        plan(narrower, ledger)
+
+
+def test_learns(ledger: Ledger) -> None:
+    space = {"method.epsilon": {"uniform": [0, 100]}}
+    jobs = run_all(Search(searching(60, search=space), ledger))
+
+    def mean_distance(part: list[Job]) -> float:
+        return sum(abs(job.labels["method.epsilon"] - 3) for job in part) / len(part)
+
+    assert mean_distance(jobs[-20:]) < mean_distance(jobs[:10])

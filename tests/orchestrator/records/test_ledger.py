@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.records.ledger import SCHEMA, Ledger, from_parquet, to_parquet
+from orchestrator.records.row import Row
+from orchestrator.records.store import Store
+
+
+@pytest.fixture(params=["local", "memory"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
+    return Ledger(Store(tmp_path if request.param == "local" else f"memory://{tmp_path.name}"))
+
+
+def test_schema_has_a_column_for_each_field() -> None:
+    assert SCHEMA.names == [field.name for field in fields(Row)]
+
+
+def test_row_survives_parquet(make_row: Callable[..., Row]) -> None:
+    row = make_row(correct={"best": b"\x00\xff", "last": b"\x01"}, examples=13, failure=None, error="ä\nb")
+    assert from_parquet(to_parquet(row)) == row
+
+
+def test_index_needs_no_file_to_be_read(ledger: Ledger, make_row: Callable[..., Row]) -> None:
+    ledger.store.put("ledger/trials/completed/abc.parquet", b"not parquet")
+    assert ledger.index() == {"abc": "completed"}
+
+
+def test_a_done_row_replaces_a_failed_one(ledger: Ledger, make_row: Callable[..., Row]) -> None:
+    failed = make_row(status="failed", failure="error", error="boom")
+    ledger.write(failed)
+    assert ledger.index() == {failed.key: "failed"}
+    assert ledger.read([failed.key])[0].error == "boom"
+    done = make_row()
+    ledger.write(done)
+    assert ledger.index() == {done.key: "completed"}
+    assert ledger.read([done.key, "unknown"]) == [done]
+    assert ledger.store.names("ledger/trials/failed") == []
+
+
+def test_a_row_killed_between_write_and_clean_up_counts_as_done(
+    ledger: Ledger, make_row: Callable[..., Row]
+) -> None:
+    row = make_row()
+    ledger.write(row)
+    stale = replace(row, status="failed")
+    ledger.store.put(f"ledger/trials/failed/{row.key}.parquet", to_parquet(stale))
+    assert ledger.index() == {row.key: "completed"}
+
+
+def test_find_by_prefix(ledger: Ledger, make_row: Callable[..., Row]) -> None:
+    for key in ("aa1", "aa2", "b"):
+        ledger.write(make_row(key=key))
+    assert ledger.find("aa") == ["aa1", "aa2"]
