@@ -3,7 +3,7 @@
     import orchestrator
 
     sweep = orchestrator.load("sweeps/quickstart.yaml", ["trial.epochs=2"])
-    print(orchestrator.planning.plan(sweep).counts())
+    print(orchestrator.plan(sweep).counts())
     ended = orchestrator.run(sweep)
 
 The command ``perturb`` is a thin skin over these calls.
