@@ -1,6 +1,6 @@
 """Seconds for each trial of two workers (DistributedDataParallel over gloo), after the first.
 
-``orchestrator.run`` on a sweep of 40 seeds of one cell with ``resources: {workers: 2}`` on two CPUs, one
+``orchestrator.driver`` on a sweep of 40 seeds of one cell with ``resources: {workers: 2}`` on two CPUs, one
 trial at a time: DropAttack on 256 digits in global batches of 64 for one epoch, so four steps that each
 average gradients over the workers, then validation and test shared by both. The first trial starts the two
 workers and their process group; the later ones find them warm.
@@ -28,10 +28,10 @@ WORKERS = 2
 
 def measure(trials: int) -> dict[str, list[float]]:
     """Seconds to the end of the first trial, between the others, and of the engine in each of those."""
-    from orchestrator.ledger import Ledger
-    from orchestrator.run import Options, run
-    from orchestrator.store import Store
-    from orchestrator.sweep import from_dict
+    from orchestrator.driver import Options, run
+    from orchestrator.records.ledger import Ledger
+    from orchestrator.records.store import Store
+    from orchestrator.sweepfile.sweep import from_dict
 
     trial = {
         "data": {"name": "digits", "train_size": 256},
@@ -68,7 +68,7 @@ def main() -> None:
     facts = machine(["ray", "torch", "pyarrow"])
     import ray
 
-    from orchestrator.dispatch import start_ray
+    from orchestrator.dispatch.tune import start_ray
 
     start_ray(None, WORKERS, [])
     found: dict[str, list[float]] = {"first": [], "later": [], "engine": []}

@@ -2,7 +2,7 @@
 
 Three ways of running 100 trials on two CPUs, in one process and on one local Ray, one after the other:
 
-- perturb: ``orchestrator.run`` on a sweep of 100 seeds of one cell that trains on ten digits for one
+- perturb: ``orchestrator.driver`` on a sweep of 100 seeds of one cell that trains on ten digits for one
   epoch, one step each; planned, dispatched, its row in the ledger, its log and progress written; MLflow
   and reports are off.
 - Ray Tune, reuse_actors=True: a trainable that reports one number; nothing is stored.
@@ -40,10 +40,10 @@ CPUS = 2
 
 def perturb(trials: int) -> dict[str, float]:
     """The sweep through our own orchestrator."""
-    from orchestrator.ledger import Ledger
-    from orchestrator.run import Options, run
-    from orchestrator.store import Store
-    from orchestrator.sweep import from_dict
+    from orchestrator.driver import Options, run
+    from orchestrator.records.ledger import Ledger
+    from orchestrator.records.store import Store
+    from orchestrator.sweepfile.sweep import from_dict
 
     trial = {
         "data": {"name": "digits", "train_size": 10},
@@ -114,7 +114,7 @@ def main() -> None:
     facts = machine(["ray", "torch", "pyarrow"])
     import ray
 
-    from orchestrator.dispatch import start_ray
+    from orchestrator.dispatch.tune import start_ray
 
     clock = time.perf_counter()
     start_ray(None, CPUS, [])

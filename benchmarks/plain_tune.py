@@ -3,8 +3,9 @@
 All 49 points of the 7 x 7 grid and the same seeds, epochs, batch, model and optimiser as
 ``sweeps/quickstart.yaml``; a DataLoader, an own training loop, DropAttack as a plug-in that attacks, is
 backpropagated and restores; the metrics of every epoch reported to Tune and logged to a SQLite MLflow
-store by Ray's callback, ``reuse_actors=True``; at the end the grid as a table and as a heatmap. It takes
-the data's tensors through ``tune.with_parameters``, so that they are loaded once. Nothing of this project
+store by Ray's callback (test accuracy too, so that it can be read off at the best epoch on validation),
+``reuse_actors=True``; at the end the grid as a table and as a heatmap. It takes the data's tensors through
+``tune.with_parameters``, so that they are loaded once. Nothing of this project
 is imported. It is what ``benchmarks/quickstart_vs_tune.py`` compares with.
 
     python benchmarks/plain_tune.py --folder FOLDER
@@ -53,13 +54,14 @@ class DropAttack:
         if norm == 0 or torch.isnan(norm):
             return torch.zeros_like(gradient)
         mask = torch.bernoulli(torch.full_like(gradient, self.p))
-        return self.epsilon * mask * gradient / norm
+        r: Tensor = self.epsilon * mask * gradient / norm
+        return r
 
-    def attack(self, weight: nn.Parameter, gradient: Tensor) -> None:
+    def attack(self, weight: Tensor, gradient: Tensor) -> None:
         self.backup = weight.data.clone()
         weight.data.add_(self.perturbation(gradient))
 
-    def restore(self, weight: nn.Parameter) -> None:
+    def restore(self, weight: Tensor) -> None:
         weight.data = self.backup
 
 
@@ -82,14 +84,16 @@ def train_step(
     optimizer.zero_grad()
     x = x.clone().requires_grad_()
     loss = nn.functional.cross_entropy(model(x), y)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
     assert model.conv1.weight.grad is not None
     weight_gradient = model.conv1.weight.grad.clone()
     x_attacked = (x + attack.perturbation(x.grad)).detach()
-    nn.functional.cross_entropy(model(x_attacked), y).backward()
+    loss_input = nn.functional.cross_entropy(model(x_attacked), y)
+    loss_input.backward()  # type: ignore[no-untyped-call]
     attack.attack(model.conv1.weight, weight_gradient)
-    nn.functional.cross_entropy(model(x.detach()), y).backward()
+    loss_weight = nn.functional.cross_entropy(model(x.detach()), y)
+    loss_weight.backward()  # type: ignore[no-untyped-call]
     attack.restore(model.conv1.weight)
     optimizer.step()
     return loss.item()
@@ -113,9 +117,9 @@ def train(config: dict[str, Any], data: dict[str, TensorDataset]) -> None:
 
     torch.manual_seed(config["seed"])
     model = LeNet5()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config["lr"])
     attack = DropAttack(config["epsilon"], config["p"])
-    train_loader = DataLoader(data["train"], batch_size=128, shuffle=True)
+    train_loader = DataLoader(data["train"], batch_size=config["batch_size"], shuffle=True)
     val_loader = DataLoader(data["val"], batch_size=128)
     test_loader = DataLoader(data["test"], batch_size=128)
     for _ in range(config["epochs"]):
@@ -159,6 +163,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where MLflow's and Tune's files go")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--lr", type=float, default=1e-2)
+    parser.add_argument("--batch-size", type=int, default=128)
     options = parser.parse_args()
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -175,6 +181,8 @@ def main() -> None:
             "p": tune.grid_search(PROBABILITIES),
             "seed": tune.grid_search(list(range(options.seeds))),
             "epochs": options.epochs,
+            "lr": options.lr,
+            "batch_size": options.batch_size,
         },
         tune_config=tune.TuneConfig(metric="val_accuracy", mode="max", reuse_actors=True),
         run_config=tune.RunConfig(

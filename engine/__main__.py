@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engine", description=main.__doc__)
     parser.add_argument("trial", type=Path, help="YAML file: the settings of a trial, and its seed")
     parser.add_argument("--folder", type=Path, default=Path("trials"), help="where checkpoints live")
-    parser.add_argument("--keep", choices=["none", "best", "last"], default="none")
+    parser.add_argument("--keep", choices=["none", "best", "last", "both"], default="none")
     parser.add_argument("--plugin", action="append", default=[], help="a file with a component of yours")
     options = parser.parse_args(arguments)
     try:

@@ -24,7 +24,7 @@ from engine.models.base import INPUT, ModelInfo
 from engine.models.catalog import describe
 from engine.settings import Count, Frozen, NonNegative, Positive, Probability, Whole
 
-Keep = Literal["none", "best", "last"]
+Keep = Literal["none", "best", "last", "both"]
 """Which weights of a finished trial stay; no part of its key."""
 
 

@@ -16,8 +16,8 @@ class Frozen(BaseModel):
 Count = Annotated[int, Field(strict=True, ge=1)]
 """A whole number >= 1 (``"3"`` and ``true`` are refused)."""
 
-Whole = Annotated[int, Field(strict=True, ge=0)]
-"""A whole number >= 0."""
+Whole = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+"""A whole number >= 0, of 63 bits."""
 
 Positive = Annotated[float, Field(strict=True, gt=0)]
 """A number > 0."""

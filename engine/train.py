@@ -252,9 +252,10 @@ class _Run:
     def _keep_weights(self, keep: Keep) -> None:
         if self.folder is None or self.workers.rank:
             return
-        if keep != "none":
-            weights = self.progress.best if keep == "best" else _copy(self.network)
-            self.saved(checkpoint.save_weights(self.folder, keep, weights))
+        if keep in ("best", "both"):
+            self.saved(checkpoint.save_weights(self.folder, "best", self.progress.best))
+        if keep in ("last", "both"):
+            self.saved(checkpoint.save_weights(self.folder, "last", _copy(self.network)))
 
     def _evaluate(self, examples: Examples) -> Evaluation:
         return evaluate(self.network, examples, self.workers)

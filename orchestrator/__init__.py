@@ -15,9 +15,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api import Options, Sweep, from_dict, load, plan, report, run, stop, track
+    from orchestrator.api import (
+        Options,
+        Sweep,
+        from_dict,
+        load,
+        logs,
+        plan,
+        report,
+        run,
+        status,
+        stop,
+        track,
+    )  # fmt: skip
 
-__all__ = ["Options", "Sweep", "from_dict", "load", "plan", "report", "run", "stop", "track"]
+__all__ = [
+    "Options", "Sweep", "from_dict", "load", "logs", "plan", "report", "run", "status", "stop", "track",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

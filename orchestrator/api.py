@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from engine.errors import InputError
 from orchestrator import reporting
-from orchestrator.driver import Ended, Options, run, stop
+from orchestrator.dispatch.progress import progress_of
+from orchestrator.driver import Ended, Options, run
+from orchestrator.planning.job import stop_flag
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.plan import plan as plan_against
 from orchestrator.records.ledger import Ledger
@@ -16,7 +19,10 @@ from orchestrator.sweepfile.sweep import Sweep, from_dict, load
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Ended", "Options", "Sweep", "from_dict", "load", "plan", "report", "run", "stop", "track"]
+__all__ = [
+    "Ended", "Options", "Sweep", "from_dict", "load", "logs", "plan", "report", "run", "status", "stop",
+    "track",
+]  # fmt: skip
 
 
 def plan(sweep: Sweep, store: str | None = None) -> Plan:
@@ -28,11 +34,54 @@ def plan(sweep: Sweep, store: str | None = None) -> Plan:
     return plan_against(sweep, Ledger(Store(store)))
 
 
+def status(name: str | None = None, store: str | None = None) -> list[dict[str, Any]]:
+    """How sweeps stand, from the store alone: what their drivers wrote last.
+
+    Args:
+        name: of one sweep; None is all of the store.
+
+    Raises:
+        InputError: no sweep of that name has been run in the store.
+    """
+    place = Store(store)
+    found = [progress_of(place, known) for known in ([name] if name else place.names("sweeps"))]
+    if name and found == [None]:
+        known = ", ".join(place.names("sweeps")) or "none"
+        raise InputError(
+            "sweep", repr(name), f"a sweep that has been run in {place.location}; known: {known}"
+        )
+    return [progress for progress in found if progress is not None]
+
+
+def stop(name: str, store: str | None = None) -> str:
+    """Ask the driver of a sweep, wherever it runs, to drain; returns the state that it was in.
+
+    Raises:
+        InputError: no sweep of that name has been run in the store.
+    """
+    state = str(status(name, store)[0]["state"])
+    if state in ("running", "draining"):
+        Store(store).put(stop_flag(name), b"")
+    return state
+
+
+def logs(key: str, store: str | None = None) -> str:
+    """The log of the trial whose key begins so.
+
+    Raises:
+        InputError: no trial's key begins so, or several do.
+    """
+    place = Store(store)
+    found = [name for name in place.names("logs") if name.startswith(key)]
+    if len(found) != 1:
+        raise InputError("key", repr(key), f"the beginning of one trial's key; it begins {len(found)} here")
+    return (place.get(f"logs/{found[0]}") or b"").decode()
+
+
 def report(sweep: Sweep, store: str | None = None) -> tuple[list[Path], list[RenderableType]]:
     """Write a sweep's reports from what the ledger holds; returns the files and tables to print."""
-    place = Store(store)
-    points = plan(sweep, store).grid.points
-    rows = reporting.rows_of(sweep, Ledger(place), points)
+    place, planned = Store(store), plan(sweep, store)
+    points, rows = planned.grid.points, reporting.rows_of(planned, Ledger(place))
     return reporting.write(sweep, place, points, rows), reporting.show(sweep, points, rows)
 
 
@@ -40,8 +89,8 @@ def track(sweep: Sweep, store: str | None = None, uri: str | None = None) -> Non
     """Bring MLflow up to the ledger; what is there already is not written twice.
 
     Raises:
-        MlflowException, OSError: the server does not answer or refuses.
+        TrackingError: the server does not answer or refuses.
     """
-    place = Store(store)
-    points = plan(sweep, store).grid.points
-    reporting.track(sweep, place, points, reporting.rows_of(sweep, Ledger(place), points), uri)
+    place, planned = Store(store), plan(sweep, store)
+    points, rows = planned.grid.points, reporting.rows_of(planned, Ledger(place))
+    reporting.track(sweep, place, points, rows, uri)

@@ -75,6 +75,8 @@ def run(
     from orchestrator.driver import Options
     from orchestrator.driver import run as run_sweep
 
+    if address and (local or cpus):
+        _fail("--address: stands alone: --local runs without Ray, --cpus is for a Ray started here")
     options = Options(store, address, local, cpus, track, tracking_uri)
     try:
         ended = run_sweep(_load(sweep, set_), options, console)
@@ -82,8 +84,10 @@ def run(
         _fail("stopped at once; the same command continues from the last checkpoints", code=75)
     from orchestrator.views import ending
 
-    for line in ending(str(sweep), ended, _store(store)):
-        console.print(line, highlight=False, soft_wrap=True)
+    place = _store(store)
+    pages = tracking_uri or f"perturb ui --store {place.location}" if track else ""
+    for line in ending(sys.argv[1:], ended, pages):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(ended.exit_code)
 
 
@@ -94,28 +98,28 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show how sweeps stand, from the store alone."""
-    from orchestrator.views import progress_of, status_view
+    from orchestrator.api import status as status_of
 
-    place = _store(store)
-    names = [_name(sweep)] if sweep else place.names("sweeps")
-    found = [progress for name in names if (progress := progress_of(place, name))]
-    if sweep and not found:
-        _unknown(sweep, place)
+    found = status_of(_name(sweep) if sweep else None, store)
     if as_json:
         print(json.dumps(found))
-    else:
-        console.print(status_view(found, place))
+        return
+    from orchestrator.views import status_view
+
+    console.print(status_view(found, _store(store)))
 
 
 @app.command()
 def stop(sweep: SweepName, store: StoreOption = None) -> None:
     """Ask a running sweep to drain: its trials checkpoint, and `perturb run` continues them."""
-    from orchestrator.planning.job import stop_flag
+    from orchestrator.api import stop as stop_sweep
 
-    place = _store(store)
-    name = _known(sweep, place)
-    place.put(stop_flag(name), b"")
-    console.print(f"asked {name} to stop; `perturb status {name}` shows when it has")
+    name = _name(sweep)
+    state = stop_sweep(name, store)
+    if state in ("running", "draining"):
+        console.print(f"asked {name} to stop; `perturb status {name}` shows when it has")
+    else:
+        console.print(f"{name} is not running: {state}")
 
 
 @app.command()
@@ -123,12 +127,9 @@ def logs(
     key: Annotated[str, typer.Argument(help="A trial's key, or how it begins.")], store: StoreOption = None
 ) -> None:
     """Print the log of a trial."""
-    place = _store(store)
-    found = [name for name in place.names("logs") if name.startswith(key)]
-    if len(found) != 1:
-        legal = "give the beginning of exactly one"
-        _fail(f"key: {key!r} begins {len(found)} of the logs in {place.location}; {legal}")
-    print((place.get(f"logs/{found[0]}") or b"").decode(), end="")
+    from orchestrator.api import logs as log_of
+
+    print(log_of(key, store), end="")
 
 
 @app.command()
@@ -159,7 +160,7 @@ def track(
 @app.command()
 def ui(
     store: StoreOption = None,
-    port: Annotated[int, typer.Option(help="Port of the page.")] = 5000,
+    port: Annotated[int, typer.Option(help="Port of the page.", min=1, max=65535)] = 5000,
     host: Annotated[str, typer.Option(help="Address it listens on.")] = "127.0.0.1",
 ) -> None:
     """Open MLflow's pages on the store."""
@@ -202,15 +203,18 @@ def main() -> None:
     from engine.errors import InputError
     from orchestrator.dispatch.lock import SweepHeld
     from orchestrator.sweepfile.problems import SweepError
+    from orchestrator.tracking.track import TrackingError
 
     try:
         app()
-    except SweepError as error:
-        _fail(str(error))
-    except InputError as error:
+    except (SweepError, InputError, TrackingError) as error:
         _fail(str(error))
     except SweepHeld as error:
         _fail(str(error), code=3)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}")
 
 
 def _fail(text: str, code: int = 2) -> NoReturn:
@@ -235,18 +239,6 @@ def _name(sweep: str) -> str:
     if sweep.endswith((".yaml", ".yml")) and Path(sweep).is_file():
         return _load(Path(sweep), []).name
     return sweep
-
-
-def _known(sweep: str, place: Store) -> str:
-    name = _name(sweep)
-    if name not in place.names("sweeps"):
-        _unknown(sweep, place)
-    return name
-
-
-def _unknown(sweep: str, place: Store) -> NoReturn:
-    known = ", ".join(place.names("sweeps")) or "none"
-    _fail(f"sweep: {sweep!r} has not been run in {place.location}; known: {known}")
 
 
 if __name__ == "__main__":

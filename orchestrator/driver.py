@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from orchestrator.planning.job import Surroundings, stop_flag
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.provenance import git_commit, now
-from orchestrator.records.row import DONE, Row
+from orchestrator.records.row import Row
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.sweep import Sweep
 
@@ -57,20 +56,25 @@ class Ended:
 
     Attributes:
         counts: of its plan, after the run. stopped: why it ended early; empty when it did not.
-        reports: files written. failures: number of failed trials by class.
+        report: where its report page is; empty when there is nothing to report.
+        failures: number of trials that failed in this run, by class. failed: keys of all failed trials.
+        searched: whether it was a search, whose space may hold fewer cells than its budget.
     """
 
     counts: dict[str, int]
     stopped: str = ""
-    reports: list[Path] = field(default_factory=list)
+    report: str = ""
     failures: dict[str, int] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
+    searched: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 some trials failed, 75 drained and resumable."""
-        if self.stopped and self.counts["todo"] > self.counts["failed"]:
+        """0 done, 1 some trials failed or could not start, 75 drained and resumable."""
+        left = self.counts["todo"] > self.counts["failed"]
+        if self.stopped and left:
             return 75
-        return 1 if self.counts["failed"] else 0
+        return 1 if self.counts["failed"] or (left and not self.searched) else 0
 
 
 def run(sweep: Sweep, options: Options | None = None, console: Console | None = None) -> Ended:
@@ -89,6 +93,10 @@ def run(sweep: Sweep, options: Options | None = None, console: Console | None = 
     ledger = Ledger(store)
     planned = plan(sweep, ledger)
     preflight.check_data(preflight.cells_of(sweep, planned.grid))
+    if options.track:
+        reporting.tracking_place(store, options.uri)
+    if not options.local and planned.counts()["todo"]:
+        _start_ray(sweep, options)
     with SweepLock(store, sweep.name):
         store.remove(stop_flag(sweep.name))
         name = f"sweeps/{sweep.name}/runs/{now().replace(':', '')}.yaml"
@@ -115,8 +123,8 @@ class _Driver:
         self.around = Surroundings(
             store=store.location,
             sweep=sweep.name,
-            plugins=tuple((Path(p).name, (sweep.folder / p).read_text()) for p in sweep.plugins),
-            git_commit=git_commit(sweep.folder),
+            plugins=tuple((Path(p).name, (sweep.folder / p).read_bytes()) for p in sweep.plugins),
+            git_commit=git_commit(sweep.folder) or git_commit(Path(__file__).parent),
             cpus=resources.cpus,
             workers=1 if options.local else resources.workers,
             gpu=resources.gpus > 0,
@@ -134,31 +142,33 @@ class _Driver:
 
             observers.append(Follower(tracker, self._row))
         if not feed.exhausted:
-            if not self.options.local:
-                self._start_ray()
-                if self.options.address:
-                    cells = preflight.cells_of(self.sweep, self.planned.grid)
-                    self.around = replace(self.around, files=pack(preflight.data_of(cells)))
+            if self.options.address:
+                cells = preflight.cells_of(self.sweep, self.planned.grid)
+                self.around = replace(self.around, files=pack(preflight.data_of(cells)))
             self._dispatch(feed, progress, observers)
         progress.state = "stopped" if feed.stopped else "done"
         self.store.put(f"sweeps/{self.sweep.name}/progress.json", progress.json())
+        if feed.note:
+            self._say(feed.note)
         return self._close(feed.stopped, progress, tracker)
 
     def _close(self, stopped: str, progress: Progress, tracker: Tracker | None) -> Ended:
         """Reports from the ledger, and the rest of MLflow's record."""
         after = plan(self.sweep, self.ledger)
         points = after.grid.points
-        rows = reporting.rows_of(self.sweep, self.ledger, points)
+        rows = reporting.rows_of(after, self.ledger)
         files = reporting.write(self.sweep, self.store, points, rows) if rows else []
         if self.console is not None and rows:
             for table in reporting.show(self.sweep, points, rows):
                 self._say(table)
         if tracker is not None:
-            about = self.sweep.reports, [f for f in files if f.exists()], self.sweep.description
+            about = self.sweep.reports, files, self.sweep.description
             tracker.complete(points, rows, *about, reporting.selects_on_test(self.sweep))
             if not tracker.close():
                 self._say("MLflow lacks part of the record; `perturb track` completes it from the ledger")
-        return Ended(after.counts(), stopped, files[:1], dict(progress.failures))
+        failed = tuple(job.key for job in after.jobs if after.status.get(job.key) == "failed")
+        page = reporting.page_of(self.sweep, self.store) if files else ""
+        return Ended(after.counts(), stopped, page, dict(progress.failures), failed, bool(self.sweep.search))
 
     def _tracker(self) -> Tracker:
         points = self.planned.grid.points
@@ -174,7 +184,7 @@ class _Driver:
             from orchestrator.planning.search import Search
 
             return Search(self.sweep, self.ledger)
-        done = [key for key, status in self.planned.status.items() if status in DONE]
+        done = [key for key, status in self.planned.status.items() if status == "completed"]
         return Queue(self.planned.todo, done)
 
     def _dispatch(self, feed: Budget, progress: Progress, observers: list[Observer]) -> None:
@@ -198,22 +208,16 @@ class _Driver:
                 run_on_ray(feed, self.around, self.sweep.resources.model_dump(), observers)
         self._say(line(progress))
 
-    def _start_ray(self) -> None:
-        import ray
-
-        packages = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "engine")]
-        start_ray(self.options.address, self.options.cpus, packages)
-        want = self.sweep.resources
-        preflight.check_resources(want.cpus, want.gpus, want.workers, ray.cluster_resources())  # type: ignore[no-untyped-call]
-
     def _say(self, text: RenderableType) -> None:
         if self.console is not None:
             self.console.print(text, highlight=False, soft_wrap=True)
 
 
-def stop(sweep: str, store: Store) -> bool:
-    """Ask the driver of a sweep, wherever it runs, to drain; False when none has ever run it."""
-    if not store.exists(f"sweeps/{sweep}/progress.json"):
-        return False
-    store.put(stop_flag(sweep), str(os.getpid()).encode())
-    return True
+def _start_ray(sweep: Sweep, options: Options) -> None:
+    """Connect to Ray, and refuse what its nodes could never run."""
+    import ray
+
+    packages = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "engine")]
+    start_ray(options.address, options.cpus, packages)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    preflight.check_resources(sweep.resources, nodes)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from engine.errors import InputError
@@ -17,6 +19,7 @@ from orchestrator.sweepfile.sweep import Sweep
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from orchestrator.planning.plan import Plan
     from orchestrator.tracking.tracker import Tracker
 
 
@@ -36,13 +39,15 @@ def tracking_place(store: Store, uri: str | None) -> tuple[str, str | None]:
     return default_uri(store.local), default_artifacts(store.local)
 
 
-def rows_of(sweep: Sweep, ledger: Ledger, points: Sequence[Point]) -> list[Row]:
-    """The ledger's rows of a sweep's trials, failed ones included."""
-    from orchestrator.planning.plan import plan
+def rows_of(planned: Plan, ledger: Ledger) -> list[Row]:
+    """The ledger's rows of a plan's cells, failed ones included."""
+    cells = {point.cell for point in planned.grid.points}
+    return ledger.read([job.key for job in planned.jobs if job.cell in cells])
 
-    planned = plan(sweep, ledger)
-    cells = {point.cell for point in points}
-    return ledger.read(job.key for job in planned.jobs if job.cell in cells)
+
+def page_of(sweep: Sweep, store: Store) -> str:
+    """Where a sweep's report page is."""
+    return f"{store.location}/sweeps/{sweep.name}/report/report.html"
 
 
 def start_tracker(
@@ -58,20 +63,25 @@ def start_tracker(
 def write(sweep: Sweep, store: Store, points: Sequence[Point], rows: Sequence[Row]) -> list[Path]:
     """Write a sweep's reports into the store; returns the files, the page first.
 
-    On a remote store they are written to a temporary folder and put there, and their names returned.
+    On a remote store these are local copies, which stay until the process ends.
     """
     from orchestrator.reports import write_reports
 
-    folder = store.folder(f"sweeps/{sweep.name}/report")
-    with TemporaryDirectory(prefix="perturb-report-") as temporary:
-        files = write_reports(
-            folder or Path(temporary), sweep.name, sweep.description, points, rows, sweep.metric,
-            sweep.seeds, sweep.reports, sweep.text, selects_on_test(sweep),
-        )  # fmt: skip
-        if folder is None:
-            for file in files:
-                store.put(f"sweeps/{sweep.name}/report/{file.name}", file.read_bytes())
+    name = f"sweeps/{sweep.name}/report"
+    files = write_reports(
+        store.folder(name) or _temporary(), sweep.name, sweep.description, points, rows, sweep.metric,
+        sweep.seeds, sweep.reports, sweep.text, selects_on_test(sweep),
+    )  # fmt: skip
+    if store.local is None:
+        for file in files:
+            store.put(f"{name}/{file.name}", file.read_bytes())
     return files
+
+
+def _temporary() -> Path:
+    folder = mkdtemp(prefix="perturb-report-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def show(sweep: Sweep, points: Sequence[Point], rows: Sequence[Row]) -> list[RenderableType]:
@@ -96,7 +106,7 @@ def track(
     files = write(sweep, store, points, rows)
     complete(
         *tracking_place(store, uri), sweep.name, points, rows, sweep.metric, sweep.seeds, sweep.reports,
-        [f for f in files if f.exists()], sweep.description, selects_on_test(sweep),
+        files, sweep.description, selects_on_test(sweep),
     )  # fmt: skip
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
+import shlex
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +19,6 @@ if TYPE_CHECKING:
     from orchestrator.driver import Ended
     from orchestrator.planning.plan import Plan
     from orchestrator.sweepfile.sweep import Sweep
-
-STALE_SECONDS = 60.0
-"""Age of the last word of a driver on another host after which it counts as dead."""
 
 
 def plan_view(sweep: Sweep, planned: Plan, store: Store) -> RenderableType:
@@ -54,31 +48,6 @@ def plan_view(sweep: Sweep, planned: Plan, store: Store) -> RenderableType:
     return Group(Text(head), table)
 
 
-def progress_of(store: Store, name: str) -> dict[str, Any] | None:
-    """What the driver of a sweep wrote last; None where none has run."""
-    content = store.get(f"sweeps/{name}/progress.json")
-    if content is None:
-        return None
-    progress: dict[str, Any] = json.loads(content)
-    if progress["state"] in ("running", "draining") and not _driven(progress):
-        progress["state"] = "interrupted"
-    return progress
-
-
-def _driven(progress: dict[str, Any]) -> bool:
-    """Whether its driver lives: told by its process on this host, elsewhere by how fresh its word is."""
-    if progress["host"] == socket.gethostname():
-        try:
-            os.kill(progress["pid"], 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True  # another user's process
-        return True
-    age = datetime.now(UTC) - datetime.fromisoformat(progress["updated"])
-    return age.total_seconds() < STALE_SECONDS
-
-
 def status_view(found: Sequence[dict[str, Any]], store: Store) -> RenderableType:
     """One line for each sweep."""
     if not found:
@@ -99,18 +68,25 @@ def status_view(found: Sequence[dict[str, Any]], store: Store) -> RenderableType
     return table
 
 
-def ending(sweep: str, ended: Ended, store: Store) -> Iterator[str]:
-    """The last lines of a run: what came of it, and how to go on."""
-    c = ended.counts
+def ending(words: Sequence[str], ended: Ended, pages: str) -> Iterator[str]:
+    """The last lines of a run: what came of it, and how to go on.
+
+    Args:
+        words: the command's own words, to run it again. pages: how to see MLflow's pages; empty where
+            nothing was tracked.
+    """
+    c, again = ended.counts, f"perturb {shlex.join(words)}"
     yield f"{c['done']}/{c['trials']} trials done, {c['failed']} failed, {c['todo']} to do"
     for kind, count in ended.failures.items():
-        yield f"{count} failed: {kind}; `perturb logs KEY` shows why, `perturb run {sweep}` runs them again"
-    for path in ended.reports:
-        yield f"report  {path}"
+        yield f"{count} failed: {kind}"
+    if ended.failed:
+        yield f"why: perturb logs {ended.failed[0][:12]}; once mended, run them again with: {again}"
+    if ended.report:
+        yield f"report  {ended.report}"
     if ended.stopped:
-        yield f"{ended.stopped}; continue with: perturb run {sweep}"
-    else:
-        yield f"MLflow  perturb ui --store {store.location}"
+        yield f"{ended.stopped}; continue with: {again}"
+    elif pages:
+        yield f"MLflow  {pages}"
 
 
 def data_view(root: Path | None) -> RenderableType:

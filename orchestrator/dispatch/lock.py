@@ -32,7 +32,7 @@ class SweepLock:
         folder = store.folder(f"sweeps/{sweep}")
         self.sweep = sweep
         self.holder = folder / "driver.json" if folder else None
-        self.lock = FileLock(folder / "lock", timeout=0) if folder else None
+        self.lock = FileLock(folder / "lock", timeout=0, fallback_to_soft=False) if folder else None
 
     def __enter__(self) -> None:
         if self.lock is None or self.holder is None:

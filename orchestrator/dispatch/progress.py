@@ -10,6 +10,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -25,6 +27,10 @@ from orchestrator.sweepfile.parts import Metric
 
 PLAIN_SECONDS = 5.0
 """Time between two lines where the output is not a terminal."""
+
+
+STALE_SECONDS = 60.0
+"""Age of the last word of a driver on another host after which it counts as dead."""
 
 
 class Progress:
@@ -197,14 +203,16 @@ class Pulse:
         """Write once more and end."""
         self.ended.set()
         self.thread.join()
-        self._write()
+        with suppress(OSError):
+            self._write()
 
     def _run(self) -> None:
         said = time.monotonic()
         while not self.ended.wait(1.0):
-            self._write()
-            if self.store.exists(self.flag):
-                self.asked()
+            with suppress(OSError):  # a store that is away for a while is tried again
+                self._write()
+                if self.store.exists(self.flag):
+                    self.asked()
             if self.show and time.monotonic() - said > PLAIN_SECONDS:
                 said = time.monotonic()
                 self.show(line(self.progress))
@@ -216,3 +224,28 @@ class Pulse:
 def live(progress: Progress, console: Any) -> Live:
     """The live block on a terminal, drawn four times a second by a thread of its own."""
     return Live(console=console, refresh_per_second=4, transient=True, get_renderable=lambda: view(progress))
+
+
+def progress_of(store: Store, name: str) -> dict[str, Any] | None:
+    """What the driver of a sweep wrote last; None where none has run."""
+    content = store.get(f"sweeps/{name}/progress.json")
+    if content is None:
+        return None
+    progress: dict[str, Any] = json.loads(content)
+    if progress["state"] in ("running", "draining") and not _driven(progress):
+        progress["state"] = "interrupted"
+    return progress
+
+
+def _driven(progress: dict[str, Any]) -> bool:
+    """Whether its driver lives: told by its process on this host, elsewhere by how fresh its word is."""
+    if progress["host"] == socket.gethostname():
+        try:
+            os.kill(progress["pid"], 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True  # another user's process
+        return True
+    age = datetime.now(UTC) - datetime.fromisoformat(progress["updated"])
+    return age.total_seconds() < STALE_SECONDS

@@ -69,7 +69,7 @@ class FeedSearcher(Searcher):
         from orchestrator.dispatch.worker import failed_row
 
         message = "its process or node was lost more often than it may be"
-        Ledger(Store(self.around.store)).write(failed_row(job, "lost", message))
+        Ledger(Store(self.around.store)).write(failed_row(job, self.around, "lost", message))
         return Outcome(job.key, "failed", "lost", message)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Protocol
 
+from engine.errors import InputError
 from orchestrator.planning.feed import Feed
 from orchestrator.planning.job import Job, Outcome, Surroundings
 
@@ -49,6 +51,9 @@ def start_ray(address: str | None, cpus: int | None, packages: list[str]) -> Non
         address: of a running cluster (``auto``, ``host:port``, ``ray://...``); None starts one here.
         cpus: of the one started here; None is all.
         packages: folders of code that the cluster's nodes get with the job.
+
+    Raises:
+        InputError: nothing answers at the address.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "0")
@@ -56,11 +61,26 @@ def start_ray(address: str | None, cpus: int | None, packages: list[str]) -> Non
 
     if ray.is_initialized():
         return
+    _reachable(address)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
         ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
     else:
-        ray.init(address, runtime_env={"py_modules": packages}, **quiet)
+        try:
+            ray.init(address, runtime_env={"py_modules": packages}, **quiet)
+        except (ConnectionError, RuntimeError) as error:
+            raise InputError("address", address, f"a running Ray cluster ({error})") from None
+
+
+def _reachable(address: str | None) -> None:
+    """Ask an address that names a host before Ray does, which would try for a minute."""
+    host, separator, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not separator:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise InputError("address", address, f"host:port of a running Ray cluster ({error})") from None
 
 
 def run_on_ray(
@@ -155,6 +175,8 @@ def _quiet() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    # a trial whose process died is told by its row; Tune would print its traceback at every attempt
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     try:
         yield
     finally:

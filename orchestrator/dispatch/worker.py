@@ -19,7 +19,7 @@ from engine.config import Trial
 from engine.distributed import Workers, default_device
 from engine.errors import InputError
 from engine.files import write_atomic
-from engine.identity import CONTRACT, canonical, data_hash
+from engine.identity import CONTRACT, trial_key
 from engine.report import Event, Report, Signal
 from engine.train import Result, train
 from orchestrator.dispatch.checkpoints import Checkpoints
@@ -37,6 +37,9 @@ Train = Callable[[Trial, Report, Job, Surroundings], Result]
 POLL_SECONDS = 1.0
 """Time between two looks at the store for a request to stop."""
 
+CHECKPOINT_SECONDS = 60.0
+"""Time between two checkpoints that are asked for in the middle of an epoch."""
+
 
 def run_job(job: Job, around: Surroundings, report: Report, train_with: Train | None = None) -> Outcome:
     """Train one job and write its row.
@@ -53,19 +56,19 @@ def run_job(job: Job, around: Surroundings, report: Report, train_with: Train | 
             raise  # Tune starts the trial again
         except Exception as error:  # the boundary of a trial: recorded, not raised
             logging.getLogger("perturb.trial").exception("trial %s failed", job.key[:12])
-            row = failed_row(job, failure_class(error), traceback.format_exc())
+            seconds = time.perf_counter() - start
+            row = failed_row(job, around, failure_class(error), traceback.format_exc(), seconds)
             Ledger(store).write(row)
             message = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return Outcome(job.key, "failed", row.failure, message, seconds=time.perf_counter() - start)
+            return Outcome(job.key, "failed", row.failure, message, seconds=seconds)
     seconds = time.perf_counter() - start
     if result.status == "stopped":
         return Outcome(job.key, "stopped", seconds=seconds)
-    row = _row(job, trial, result, around, seconds)
+    row = _row(job, result, around, seconds)
     Ledger(store).write(row)
-    if job.keep == "none":
+    store.remove(f"checkpoints/{job.key}/{RESUME}")
+    if not store.names(f"checkpoints/{job.key}"):  # another sweep may keep the weights of the same trial
         store.remove_folder(f"checkpoints/{job.key}")
-    else:
-        store.remove(f"checkpoints/{job.key}/{RESUME}")
     return Outcome(job.key, result.status, None, result.message, row.best, row.last, seconds)
 
 
@@ -75,13 +78,17 @@ def prepare(job: Job, around: Surroundings) -> Trial:
 
     for name, source in around.plugins:
         path = Path(tempfile.gettempdir()) / f"perturb-plugins-{os.getpid()}" / name
-        write_atomic(path, source.encode())
+        write_atomic(path, source)
         load_plugin(path)
     unpack(around.files)
     if around.data_root:
         os.environ.setdefault("PERTURB_DATA", around.data_root)
     torch.set_num_threads(max(1, int(around.cpus)))
-    return Trial.model_validate(job.trial)
+    trial = Trial.model_validate(job.trial)
+    if trial_key(trial) != job.key:
+        legal = "the driver's code, plugins and word vectors on this node too"
+        raise InputError("key", f"{trial_key(trial)[:12]} in place of {job.key[:12]}", legal)
+    return trial
 
 
 def train_here(
@@ -103,7 +110,7 @@ def train_here(
 
 
 class Reporter:
-    """The report of a trial: logs epochs, forwards them, and looks for a request to stop.
+    """The report of a trial: logs epochs, forwards them, looks for a request to stop, asks for checkpoints.
 
     Args:
         around: the sweep's surroundings.
@@ -113,6 +120,7 @@ class Reporter:
     def __init__(self, around: Surroundings, forward: Callable[[int, dict[str, float]], None]) -> None:
         self.store, self.forward = Store(around.store), forward
         self.flag, self.looked, self.stopping = stop_flag(around.sweep), 0.0, False
+        self.saved = time.monotonic()
 
     def __call__(self, event: Event) -> Signal:
         """Told by the engine after each step."""
@@ -120,10 +128,16 @@ class Reporter:
             shown = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
             logging.getLogger("perturb.trial").info("epoch %d  %s", event.epoch, shown)
             self.forward(event.epoch, dict(event.metrics))
-        if time.monotonic() - self.looked > POLL_SECONDS:
-            self.looked = time.monotonic()
+        time_now = time.monotonic()
+        if time_now - self.looked > POLL_SECONDS:
+            self.looked = time_now
             self.stopping = self.store.exists(self.flag)
-        return "stop" if self.stopping else "continue"
+        if self.stopping:
+            return "stop"
+        if time_now - self.saved > CHECKPOINT_SECONDS:  # an epoch may be longer than one wants to lose
+            self.saved = time_now
+            return "checkpoint"
+        return "continue"
 
 
 def failure_class(error: BaseException) -> FailureClass:
@@ -135,26 +149,48 @@ def failure_class(error: BaseException) -> FailureClass:
     return "data" if isinstance(error, InputError) else "error"
 
 
-def failed_row(job: Job, failure: FailureClass | None, error: str) -> Row:
+def failed_row(
+    job: Job, around: Surroundings, failure: FailureClass | None, error: str, seconds: float = 0.0
+) -> Row:
     """The row of a trial that did not finish."""
-    trial = Trial.model_validate(job.trial)
     return Row(
-        key=job.key, cell=job.cell, seed=job.seed, status="failed", trial=job.trial,
-        canonical=canonical(trial), failure=failure, error=error, versions=versions(),
-        data_hash=data_hash(trial), contract=CONTRACT, host=socket.gethostname(), finished=now(),
-    )  # fmt: skip
+        status="failed", failure=failure, error=error, timings={"total": seconds}, **_common(job, around)
+    )
 
 
-def _row(job: Job, trial: Trial, result: Result, around: Surroundings, seconds: float) -> Row:
+def _row(job: Job, result: Result, around: Surroundings, seconds: float) -> Row:
+    assert result.status != "stopped"
     return Row(
-        key=job.key, cell=job.cell, seed=job.seed, status=result.status,  # type: ignore[arg-type]
-        trial=job.trial, canonical=canonical(trial), best=result.best, last=result.last,
-        best_epoch=result.best_epoch, history=result.history, correct=result.correct,
-        examples=result.examples, error=result.message, timings={**result.seconds, "total": seconds},
-        device=device_name(around.gpu), workers=around.workers, versions=versions(),
-        git_commit=around.git_commit, data_hash=data_hash(trial), contract=CONTRACT,
-        host=socket.gethostname(), finished=now(),
-    )  # fmt: skip
+        status=result.status,
+        best=result.best,
+        last=result.last,
+        best_epoch=result.best_epoch,
+        history=result.history,
+        correct=result.correct,
+        examples=result.examples,
+        error=result.message,
+        timings={**result.seconds, "total": seconds},
+        **_common(job, around),
+    )
+
+
+def _common(job: Job, around: Surroundings) -> dict[str, Any]:
+    """What a row says whatever came of the trial."""
+    return {
+        "key": job.key,
+        "cell": job.cell,
+        "seed": job.seed,
+        "trial": job.trial,
+        "canonical": job.canonical,
+        "data_hash": job.data_hash,
+        "contract": CONTRACT,
+        "device": device_name(around.gpu),
+        "workers": around.workers,
+        "versions": versions(),
+        "git_commit": around.git_commit,
+        "host": socket.gethostname(),
+        "finished": now(),
+    }
 
 
 @contextmanager

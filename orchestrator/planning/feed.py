@@ -21,6 +21,11 @@ class Feed(Protocol):
         """Whether no further job will come."""
         ...
 
+    @property
+    def note(self) -> str:
+        """What the user should know at the end; mostly nothing."""
+        ...
+
     def next(self) -> Job | None:
         """A job to run now; None when there is none yet."""
         ...
@@ -31,40 +36,70 @@ class Feed(Protocol):
 
 
 class Queue:
-    """Jobs known beforehand, in their order; one that starts from another waits for it.
+    """Jobs in their order; one that starts from another waits for it.
 
     Args:
-        jobs: what is to do. done: keys that the ledger holds as done.
+        jobs: what is to do. done: keys of completed trials, whose weights are there.
+
+    Attributes:
+        given_up: jobs that cannot run, since the trial that they start from left no weights.
     """
 
     def __init__(self, jobs: Iterable[Job], done: Iterable[str] = ()) -> None:
-        self.waiting = deque(jobs)
+        self.waiting: deque[Job] = deque()
+        self.running: set[str] = set()
         self.finished = set(done)
         self.given_up: list[Job] = []
+        self.add(jobs)
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        """More to do; jobs that wait or run already are passed over."""
+        known = self.running | {job.key for job in self.waiting}
+        new = [job for job in jobs if job.key not in known]
+        self.waiting += new
+        self.finished -= {job.key for job in new}  # done before, but its weights are gone
+        coming = self.finished | self.running | {job.key for job in self.waiting}
+        for job in [job for job in self.waiting if job.parent is not None and job.parent not in coming]:
+            self._give_up(job)
 
     @property
     def exhausted(self) -> bool:
         """No job waits."""
         return not self.waiting
 
+    @property
+    def note(self) -> str:
+        """How many jobs could not run."""
+        lost = len(self.given_up)
+        return f"{lost} trials start from one that left no weights, and were not run" if lost else ""
+
     def next(self) -> Job | None:
         """The first job whose parent, if it has one, is done."""
         for _ in range(len(self.waiting)):
             job = self.waiting.popleft()
             if job.parent is None or job.parent in self.finished:
+                self.running.add(job.key)
                 return job
             self.waiting.append(job)
         return None
 
     def done(self, job: Job, outcome: Outcome) -> None:
         """A trial that ended without weights takes the trials that start from it along."""
+        self.running.discard(job.key)
         if outcome.status == "completed":
             self.finished.add(job.key)
-            return
+        else:
+            self._children_give_up(job)
+
+    def _give_up(self, job: Job) -> None:
+        if job in self.waiting:
+            self.waiting.remove(job)
+            self.given_up.append(job)
+            self._children_give_up(job)
+
+    def _children_give_up(self, job: Job) -> None:
         for child in [waiting for waiting in self.waiting if waiting.parent == job.key]:
-            self.waiting.remove(child)
-            self.given_up.append(child)
-            self.done(child, outcome)
+            self._give_up(child)
 
 
 class Budget:
@@ -89,6 +124,11 @@ class Budget:
         if not self.stopped and self.ends is not None and time.monotonic() > self.ends:
             self.stopped = "the budget of hours is used up"
         return bool(self.stopped) or self.feed.exhausted
+
+    @property
+    def note(self) -> str:
+        """Passed on."""
+        return self.feed.note
 
     def stop(self, why: str) -> None:
         """Give no further job."""

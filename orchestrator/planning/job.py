@@ -17,6 +17,7 @@ class Job:
     Attributes:
         key, cell, seed: as in the ledger's row.
         trial: the trial's settings, as ``Trial.model_validate`` takes them.
+        canonical, data_hash: as in the ledger's row, made by the driver.
         labels: its point's labels, for people to read.
         keep: which checkpoint stays.
         parent: key of the trial whose weights it starts from, or None.
@@ -27,6 +28,8 @@ class Job:
     cell: str
     seed: int
     trial: dict[str, Any]
+    canonical: dict[str, Any] = field(default_factory=dict)
+    data_hash: str = ""
     labels: dict[str, Any] = field(default_factory=dict)
     keep: Keep = "none"
     parent: str | None = None
@@ -39,7 +42,7 @@ class Surroundings:
 
     Attributes:
         store: location of the store. sweep: name of the sweep.
-        plugins: name and source of the user's files.
+        plugins: name and content of the user's files.
         git_commit: of the driver's working tree. cpus: for each worker of a trial.
         workers: ranks of a trial. gpu: whether its workers have a GPU.
         data_root: the data folder as the driver was told, where a worker has no ``PERTURB_DATA``.
@@ -48,7 +51,7 @@ class Surroundings:
 
     store: str
     sweep: str
-    plugins: tuple[tuple[str, str], ...] = ()
+    plugins: tuple[tuple[str, bytes], ...] = ()
     git_commit: str = ""
     cpus: float = 1.0
     workers: int = 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.planning.cells import Grid
 from orchestrator.planning.expand import expand
 from orchestrator.planning.job import Job
-from orchestrator.planning.jobs import jobs_of
+from orchestrator.planning.jobs import held, jobs_of
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import DONE, Status
 from orchestrator.sweepfile.sweep import Sweep
@@ -65,17 +65,5 @@ def plan(sweep: Sweep, ledger: Ledger) -> Plan:
         grid = Grid(tuple(points), {cell.key: cell for cell in cells})
     else:
         grid = expand(sweep)
-    index = ledger.index()
     jobs = jobs_of(grid.cells.values(), sweep, grid.points)
-    status = {job.key: index[job.key] for job in jobs if job.key in index}
-    _forget_lost_weights(jobs, status, ledger)
-    return Plan(grid, tuple(jobs), status, sweep.budget.trials if sweep.search else None)
-
-
-def _forget_lost_weights(jobs: Sequence[Job], status: dict[str, Status], ledger: Ledger) -> None:
-    """A parent whose weights were not kept is trained again when a trial that is to do needs them."""
-    for job in jobs:
-        if job.parent is None or status.get(job.key) in DONE:
-            continue
-        if not ledger.store.exists(f"checkpoints/{job.parent}/{job.checkpoint}.pt"):
-            status.pop(job.parent, None)
+    return Plan(grid, tuple(jobs), held(jobs, ledger), sweep.budget.trials if sweep.search else None)

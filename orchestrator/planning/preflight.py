@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from engine.data import store
 from engine.data.base import DataConfig
@@ -10,6 +10,7 @@ from engine.errors import DataMissing, InputError
 from engine.files import data_root
 from orchestrator.planning.cells import Cell, Grid
 from orchestrator.planning.expand import expand_one, probes
+from orchestrator.sweepfile.parts import Resources
 from orchestrator.sweepfile.sweep import Sweep
 
 
@@ -51,14 +52,24 @@ def check_data(cells: Iterable[Cell]) -> None:
         store.open_data(data, data_root())
 
 
-def check_resources(cpus: float, gpus: float, workers: int, available: dict[str, float]) -> None:
-    """Refuse a trial that no machine at hand could ever run.
+def check_resources(want: Resources, nodes: Sequence[Mapping[str, float]]) -> None:
+    """Refuse a trial that the nodes at hand could never run.
+
+    Args:
+        want: of each worker, and how many workers. nodes: what each living node has (``CPU``, ``GPU``).
 
     Raises:
-        InputError: more CPUs or GPUs are asked for than there are.
+        InputError: no room for all workers, each of which must fit on one node.
     """
-    for name, each in (("cpus", cpus), ("gpus", gpus)):
-        held = available.get("CPU" if name == "cpus" else "GPU", 0.0)
-        if each * workers > held:
-            legal = f"at most {held:g} over all workers, which is what Ray has here"
-            raise InputError(f"resources.{name}", each * workers, legal)
+
+    def fits(node: Mapping[str, float], **needs: float) -> float:
+        return min((node.get(kind, 0.0) // need for kind, need in needs.items() if need), default=0.0)
+
+    for name, needs in (("cpus", {"CPU": want.cpus}), ("gpus", {"CPU": want.cpus, "GPU": want.gpus})):
+        if sum(fits(node, **needs) for node in nodes) < want.workers:
+            kind = "CPU" if name == "cpus" else "GPU"
+            most = max((node.get(kind, 0.0) for node in nodes), default=0.0)
+            each = f"{getattr(want, name):g} for each of {want.workers} workers"
+            raise InputError(
+                f"resources.{name}", each, f"what {len(nodes)} nodes of at most {most:g} can hold"
+            )

@@ -6,15 +6,15 @@ import json
 import math
 import statistics
 import warnings
-from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InputError
 from orchestrator.planning.cells import Cell, Point
 from orchestrator.planning.expand import expand_one
+from orchestrator.planning.feed import Queue
 from orchestrator.planning.job import Job, Outcome
-from orchestrator.planning.jobs import jobs_of
+from orchestrator.planning.jobs import held, jobs_of
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import DONE, Row
 from orchestrator.records.store import Store
@@ -38,9 +38,10 @@ class Search:
     """
 
     def __init__(self, sweep: Sweep, ledger: Ledger) -> None:
-        self.sweep, self.store = sweep, ledger.store
+        self.sweep, self.ledger = sweep, ledger
         self.points, cells = recorded(sweep, ledger.store)
-        self.queue: deque[Job] = deque()
+        done = (key for key, status in ledger.index().items() if status == "completed")
+        self.queue = Queue([], done)
         self.values: dict[str, float | None] = {}  # of the cells known; None is under way or failed
         self.open: dict[str, tuple[optuna.Trial, dict[int, float]]] = {}
         self.used_up = False
@@ -50,28 +51,49 @@ class Search:
         self._warm_start(ledger)
         for point, cell in zip(self.points, cells, strict=True):
             if cell.key not in self.values:
-                self._reopen(point, cell, ledger)
+                self.study.enqueue_trial(dict(point.labels))
+                trial = self.study.ask()
+                suggest(trial, sweep.search)
+                self._take_up(trial, point, cell)
 
     @property
     def exhausted(self) -> bool:
         """Nothing waits, and the budget holds no further cell with all its seeds."""
-        return not self.queue and (self.used_up or self.left < len(self.sweep.seeds))
+        return self.queue.exhausted and (self.used_up or self.left < len(self.sweep.seeds))
+
+    @property
+    def note(self) -> str:
+        """Why a search ended before its budget."""
+        return "the search space holds no further cell" if self.used_up else ""
 
     def next(self) -> Job | None:
         """The next trial: another seed of a cell that is under way, or a new cell's first."""
-        if not self.queue and not self.exhausted:
+        job = self.queue.next()
+        if job is None and not self.used_up and self.left >= len(self.sweep.seeds):
             self._ask()
-        return self.queue.popleft() if self.queue else None
+            job = self.queue.next()
+        return job
 
     def done(self, job: Job, outcome: Outcome) -> None:
         """Gather the seeds of a cell; tell Optuna when all are there."""
-        if job.cell not in self.open or outcome.status == "stopped":
+        self.queue.done(job, outcome)
+        if outcome.status == "stopped":
             return
-        trial, values = self.open[job.cell]
-        values[job.seed] = self._measured(outcome.best, outcome.last)
+        self._gather(job, self._measured(outcome.best, outcome.last))
+        while self.queue.given_up:
+            self._gather(self.queue.given_up.pop(), math.nan)
+
+    def _gather(self, job: Job, value: float) -> None:
+        if job.cell not in self.open:
+            return  # a parent, or a cell that has been told
+        self.open[job.cell][1][job.seed] = value
+        self._tell_if_complete(job.cell)
+
+    def _tell_if_complete(self, cell: str) -> None:
+        trial, values = self.open[cell]
         if len(values) == len(self.sweep.seeds):
-            del self.open[job.cell]
-            self.values[job.cell] = self._tell(trial, list(values.values()))
+            del self.open[cell]
+            self.values[cell] = self._tell(trial, list(values.values()))
 
     def _ask(self) -> None:
         for _ in range(TRIES):
@@ -79,34 +101,24 @@ class Search:
             settings = suggest(trial, self.sweep.search)
             point, cell = expand_one(self.sweep, settings)
             if cell.key not in self.values:
-                self._begin(trial, point, cell)
+                self.points.append(point)
+                self.left -= len(self.sweep.seeds)
+                record(self.sweep, self.ledger.store, self.points)
+                self._take_up(trial, point, cell)
                 return
             self._tell(trial, [self.values[cell.key]])
         self.used_up = True
 
-    def _begin(self, trial: optuna.Trial, point: Point, cell: Cell) -> None:
-        self.values[cell.key] = None
-        self.open[cell.key] = (trial, {})
-        self.points.append(point)
-        self.left -= len(self.sweep.seeds)
-        record(self.sweep, self.store, self.points)
-        self.queue += jobs_of([cell], self.sweep, [point])
-
-    def _reopen(self, point: Point, cell: Cell, ledger: Ledger) -> None:
-        """Take up a cell that an earlier run asked for and did not finish."""
-        self.values[cell.key] = None
+    def _take_up(self, trial: optuna.Trial, point: Point, cell: Cell) -> None:
+        """Queue the seeds of a cell that the ledger does not hold, and count those that it does."""
         jobs = jobs_of([cell], self.sweep, [point])
-        index = ledger.index()
-        done = {job.key: job for job in jobs if index.get(job.key) in DONE}
-        todo = [job for job in jobs if job.key not in done]
-        if not todo:
-            return  # all seeds ended, one of them without a value
-        self.study.enqueue_trial(dict(point.labels))
-        trial = self.study.ask()
-        suggest(trial, self.sweep.search)
-        rows = ledger.read(done, index)
+        status = held(jobs, self.ledger)
+        done = [job.key for job in jobs if job.cell == cell.key and status.get(job.key) in DONE]
+        rows = self.ledger.read(done, status)
+        self.values[cell.key] = None
         self.open[cell.key] = (trial, {row.seed: self._measured(row.best, row.last) for row in rows})
-        self.queue += todo
+        self.queue.add(job for job in jobs if status.get(job.key) not in DONE)
+        self._tell_if_complete(cell.key)
 
     def _measured(self, best: Mapping[str, float], last: Mapping[str, float]) -> float:
         """The sweep's metric, NaN where a trial has none."""
@@ -247,9 +259,10 @@ def recorded(sweep: Sweep, store: Store) -> tuple[list[Point], list[Cell]]:
     content = store.get(_record(sweep))
     points, cells = [], {}
     for labels in json.loads(content) if content else []:
-        if not set(labels) <= set(sweep.search):
-            legal = "the settings that this sweep has searched before; give the sweep a new name"
-            raise InputError("search", sorted(sweep.search), legal)
+        space = sweep.search
+        if not all(name in space and _inside(space[name], value) for name, value in labels.items()):
+            legal = "a space that holds the points asked for before; give the sweep a new name"
+            raise InputError("search", sorted(space), legal)
         point, cell = expand_one(sweep, labels)
         points.append(point)
         cells[cell.key] = cell

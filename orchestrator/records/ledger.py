@@ -80,7 +80,13 @@ class Ledger:
         return found
 
     def write(self, row: Row) -> None:
-        """Store a row, in place of an earlier one of the same key that was not done."""
+        """Store a row, in place of an earlier one of the same key that was not done.
+
+        A trial that is done stays done: a failure that is told later, by a worker that was retried or by
+        another sweep, is dropped.
+        """
+        if row.status not in DONE and any(self.store.exists(_name(s, row.key)) for s in DONE):
+            return
         self.store.put(_name(row.status, row.key), to_parquet(row))
         for status in get_args(Status):
             if status != row.status:

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow.fs as pafs
 
+from engine.errors import InputError
 from engine.files import write_atomic
 
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
@@ -43,6 +44,8 @@ class Store:
         if not separator or self.protocol == "file":
             self.local = Path(rest if separator else given).expanduser().resolve()
             self.protocol, self.root = "file", self.local.as_posix()
+            if self.local.exists() and not self.local.is_dir():
+                raise InputError("store", str(self.local), "a folder; this is a file")
         else:
             self.root = rest.rstrip("/")
         self.location = self.root if self.local else f"{self.protocol}://{self.root}"
@@ -59,7 +62,11 @@ class Store:
             return pafs.FileSystem.from_uri(self.location)[0]
         import fsspec
 
-        return pafs.PyFileSystem(pafs.FSSpecHandler(fsspec.filesystem(self.protocol)))
+        try:
+            return pafs.PyFileSystem(pafs.FSSpecHandler(fsspec.filesystem(self.protocol)))
+        except (ValueError, ImportError) as error:
+            legal = f"a path, or a URI that pyarrow or an installed fsspec package knows ({error})"
+            raise InputError("store", self.location, legal) from None
 
     def path(self, name: str) -> str:
         """Full path of a name, as the filesystem takes it."""
@@ -78,8 +85,11 @@ class Store:
             write_atomic(self.local / name, content)
             return
         target = self.path(name)
-        self.filesystem.create_dir(str(PurePosixPath(target).parent), recursive=True)
-        written = target if self.protocol in OBJECT_STORES else f"{target}.{os.getpid()}.part"
+        if self.protocol in OBJECT_STORES:
+            written = target
+        else:
+            self.filesystem.create_dir(str(PurePosixPath(target).parent), recursive=True)
+            written = f"{target}.{os.getpid()}.part"
         with self.filesystem.open_output_stream(written) as stream:
             stream.write(content)
         if written != target:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field_validator
 from ruamel.yaml.error import YAMLError
 
-from engine.config import Trial
+from engine.config import Keep, Trial
 from engine.settings import Count, Flag, Frozen, Whole
 from orchestrator.sweepfile import overrides as setting
 from orchestrator.sweepfile.checks import check
@@ -21,9 +21,12 @@ Values = Annotated[tuple[Any, ...], Field(min_length=1)]
 Axes = dict[str, Values]
 
 
+MOST_SEEDS = 100_000
+
+
 def _seeds(value: Any) -> Any:
     """``n`` stands for the seeds 0 ... n - 1."""
-    return tuple(range(value)) if type(value) is int and value >= 1 else value
+    return tuple(range(value)) if type(value) is int and 1 <= value <= MOST_SEEDS else value
 
 
 def _point(value: Any) -> Any:
@@ -71,7 +74,7 @@ class Sweep(Frozen):
     resources: Resources = Resources()
     budget: Budget = Budget()
     reports: tuple[Report, ...] = ()
-    keep: Literal["none", "best", "last"] = "none"
+    keep: Keep = "none"
     allow_test_selection: Flag = False
     plugins: tuple[str, ...] = ()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import orchestrator
+from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
 from tests.orchestrator.sweeps import sweep_of
 
@@ -22,8 +23,11 @@ def test_the_calls_of_the_docstring(tmp_path: Path) -> None:
     assert tables
     orchestrator.track(sweep, store)
     assert (tmp_path / "mlflow.db").is_file()
-    assert orchestrator.stop("small", Store(store))
-    assert not orchestrator.stop("other", Store(store))
+    assert [one["sweep"] for one in orchestrator.status(store=store)] == ["small"]
+    assert orchestrator.stop("small", store) == "done"
+    with pytest.raises(ValueError, match=r"'other'.*known: small"):
+        orchestrator.stop("other", store)
+    assert "epoch 2" in orchestrator.logs(next(iter(Ledger(Store(store)).index()))[:12], store)
 
 
 def test_no_module_hides_a_call() -> None:

@@ -16,7 +16,7 @@ COUNTS = {"trials": 10, "done": 2}
 
 
 def job(key: str, cell: str = "c", **labels: object) -> Job:
-    return Job(key, cell, 0, {}, dict(labels))
+    return Job(key, cell, 0, {}, labels=dict(labels))
 
 
 def scored(key: str, value: float) -> Outcome:

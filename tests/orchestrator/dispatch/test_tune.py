@@ -31,9 +31,8 @@ def rows_of(store: Path) -> dict[str, Row]:
 
 
 def test_jobs_travel_as_text() -> None:
-    job = Job(
-        "k", "c", 1, Trial.model_validate(TRIAL).model_dump(mode="json"), {"method.p": 0.5}, "best", "p"
-    )
+    trial = Trial.model_validate(TRIAL).model_dump(mode="json")
+    job = Job("k", "c", 1, trial, {"seed": 1}, "h", {"method.p": 0.5}, "best", "p")
     assert decode(encode(job)) == job
 
 
@@ -111,5 +110,5 @@ def test_a_search(tmp_path: Path) -> None:
 
 
 def test_more_than_the_cluster_has_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"resources.cpus: 64.0 is not legal: at most 2 "):
+    with pytest.raises(ValueError, match=r"resources.cpus: 64 for each of 1 workers is not legal"):
         run(sweep_of(resources={"cpus": 64}), on_ray(tmp_path))

@@ -17,7 +17,7 @@ from tests.orchestrator.sweeps import PLUGINS, TRIAL, breaking, sweep_of
 
 
 def around(store: Store) -> Surroundings:
-    source = (PLUGINS / "breaking.py").read_text()
+    source = (PLUGINS / "breaking.py").read_bytes()
     return Surroundings(store.location, "s", plugins=(("breaking.py", source),), git_commit="abc")
 
 

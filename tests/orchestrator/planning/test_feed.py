@@ -63,3 +63,18 @@ def test_the_first_reason_to_stop_is_kept() -> None:
     budget.stop("asked again")
     assert budget.stopped == "asked"
     assert budget.next() is None
+
+
+def test_a_child_of_a_trial_that_left_no_weights_before_is_given_up() -> None:
+    queue = Queue([job("child", "diverged"), job("grandchild", "child"), job("other")], done=[])
+    assert [one.key for one in queue.given_up] == ["child", "grandchild"]
+    assert queue.next() == job("other")
+    assert queue.exhausted
+    assert queue.note.startswith("2 trials")
+
+
+def test_added_jobs_that_wait_or_run_are_passed_over() -> None:
+    queue = Queue([job("a"), job("b")])
+    queue.next()
+    queue.add([job("a"), job("b"), job("c")])
+    assert [one.key for one in queue.waiting] == ["b", "c"]

@@ -78,3 +78,31 @@ def test_job_is_the_trial_of_its_key(ledger: Ledger) -> None:
 
     for job in plan(sweep_of(seeds=2), ledger).jobs:
         assert trial_key(Trial.model_validate(job.trial)) == job.key
+
+
+def test_a_parent_keeps_both_checkpoints_when_both_are_asked_for(ledger: Ledger) -> None:
+    points = {
+        "a": {"init": {"from": {"method": "standard"}, "checkpoint": "best"}},
+        "b": {"init": {"from": {"method": "standard"}, "checkpoint": "last"}},
+    }
+    parent, *_ = plan(sweep_of(points=points, axes={"method.epsilon": [1]}, reports=[]), ledger).jobs
+    assert parent.keep == "both"
+    kept = plan(sweep_of(points={"a": points["a"]}, axes={}, reports=[], keep="last"), ledger).jobs[0]
+    assert kept.keep == "both"
+
+
+def test_grandparents_are_trained_again_when_their_weights_are_needed(ledger: Ledger) -> None:
+    chain = {"init": {"from": {"method": "fgm", "init": {"from": {"method": "standard", "init": None}}}}}
+    sweep = sweep_of(trial=TRIAL | chain, axes={"method.epsilon": [1]}, reports=[])
+    first, second, _ = plan(sweep, ledger).jobs
+    for job in (first, second):
+        ledger.write(row(job.key))
+    assert [job.key for job in plan(sweep, ledger).todo][:2] == [first.key, second.key]
+
+
+def test_a_diverged_parent_is_not_trained_again(ledger: Ledger) -> None:
+    child = TRIAL | {"init": {"from": {"method": "standard"}}}
+    sweep = sweep_of(trial=child, axes={"method.epsilon": [1]}, reports=[])
+    parent, _ = plan(sweep, ledger).jobs
+    ledger.write(row(parent.key, "diverged"))
+    assert parent.key not in [job.key for job in plan(sweep, ledger).todo]

@@ -173,3 +173,26 @@ def test_learns(ledger: Ledger) -> None:
         return sum(abs(job.labels["method.epsilon"] - 3) for job in part) / len(part)
 
     assert mean_distance(jobs[-20:]) < mean_distance(jobs[:10])
+
+
+def test_a_parent_is_trained_once_and_before_its_children(ledger: Ledger) -> None:
+    base = dict(sweep_of().trial, init={"from": {"method": "standard"}})
+    search = Search(searching(3, trial=base), ledger)
+    parent = search.next()
+    assert parent is not None
+    assert parent.parent is None
+    assert search.next() is None or search.queue.waiting, "children wait"
+    finish(search, parent, ledger)
+    ledger.store.put(f"checkpoints/{parent.key}/best.pt", b"weights")
+    jobs = run_all(search, ledger)
+    assert parent.key not in [job.key for job in jobs]
+    assert len({job.cell for job in jobs}) == len(jobs) == 3
+
+
+def test_seeds_that_the_ledger_holds_are_not_run_again(ledger: Ledger) -> None:
+    space = {"method.epsilon": {"choice": [1, 5]}}
+    first = run_all(Search(searching(2, search=space), ledger), ledger)
+    other = searching(4, search=space, seeds=2, name="wider")
+    second = run_all(Search(other, ledger), ledger)
+    assert sorted(job.seed for job in second) == [1, 1]
+    assert {job.cell for job in first} == {job.cell for job in second}

@@ -56,3 +56,11 @@ def test_find_by_prefix(ledger: Ledger, make_row: Callable[..., Row]) -> None:
     for key in ("aa1", "aa2", "b"):
         ledger.write(make_row(key=key))
     assert ledger.find("aa") == ["aa1", "aa2"]
+
+
+def test_a_late_failure_does_not_undo_a_finished_trial(ledger: Ledger, make_row: Callable[..., Row]) -> None:
+    done = make_row()
+    ledger.write(done)
+    ledger.write(make_row(status="failed", failure="lost"))
+    assert ledger.index() == {done.key: "completed"}
+    assert ledger.store.names("ledger/trials/failed") == []

@@ -187,7 +187,11 @@ def test_missing_settings_say_what_is_legal(tmp_path: Path) -> None:
             "7: metric.name: 'test.loss' is not legal: a val",
         ),
         ("{trials: 4}", "{trials: 4}\naxes: {method.epsilon: [1, 2]}", "7: axes: is not legal beside search"),
-        ("{trials: 4}", "{trials: 4}\nreports: [{curve: method.p}]", "7: reports.0: is not legal for a search"),
+        (
+            "{trials: 4}",
+            "{trials: 4}\nreports: [{curve: method.p}]",
+            "7: reports.0: is not legal for a",
+        ),
         ("[0, 1]", "[0, 2]", "4: search.method.p: 2.0 is not legal: a number in [0, 1]"),
         ("{uniform: [0, 1]}", "{uniform: [1, 0]}", "4: search.method.p: "),
         (
