@@ -21,7 +21,7 @@ from engine.methods.slots import Ascent, InputAscent, Slots
 from engine.models.base import INPUT
 from engine.perturb import chain
 from engine.perturb.random import bernoulli
-from engine.perturb.targets import captured, input_shape, logits_of, perturbed
+from engine.perturb.targets import captured, input_shape, logits_of, lookup_table, perturbed
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,12 @@ class Stepper:
             for n in self.parameters
         }
 
+        # On a CPU the embedding matrix is attacked in the rows that the global batch looks up: elsewhere its
+        # gradient is zero, and 100,000 rows cost more than the rest of the step. A GPU would have to wait.
+        table = lookup_table(network) if device.type == "cpu" else None
+        self.table = table if table in self.parameters else None
+        self.looked_up: dict[str, Tensor] = {}
+
     def gradients(self, batch: Batch, step: int, global_size: int, share: float = 1.0) -> Clean:
         """Add the step's gradient to ``.grad`` of all parameters.
 
@@ -71,6 +77,8 @@ class Stepper:
             share: 1, or 0 for a worker that has no example of a small last batch and lends one.
         """
         scale = share * self.workers.size / global_size
+        if self.table is not None:
+            self.looked_up = {self.table: self._looked_up(batch, len(self.rows[self.table]))}
         clean = self._clean(batch, scale)
         for slot in (self.slots.input, self.slots.weight):
             if slot is not None:
@@ -103,7 +111,7 @@ class Stepper:
             if isinstance(slot, InputAscent) and slot.targets == (INPUT,):
                 found = self._pass(batch, scale, weight, wanted, moved[INPUT], slot.clamp, sync)[2]
             else:
-                with perturbed(self.network, moved):
+                with perturbed(self.network, moved, self.looked_up):
                     found = self._pass(batch, scale, weight, wanted, sync=sync)[2]
             if not final:
                 g = chain.add(g, found, 1 / slot.steps) if slot.gradient == "accumulated" else found
@@ -134,8 +142,21 @@ class Stepper:
                 rows, shape = batch.index, input_shape(self.network, batch)
             else:
                 rows, shape = self.rows[name], tuple(self.network.get_parameter(name).shape)
+                if name in self.looked_up:
+                    rows = self.looked_up[name]
+                    shape = (len(rows), *shape[1:])
             masks[name] = bernoulli(self.seed, step, name, rows, shape, p)
         return masks
+
+    def _looked_up(self, batch: Batch, size: int) -> Tensor:
+        """Rows of the embedding matrix that some worker's part of the global batch holds, ascending."""
+        used_V = torch.zeros(size, dtype=torch.int32)
+        used_V[batch.views[0].flatten()] = 1
+        return self.workers.total(used_V).nonzero()[:, 0]
+
+    def _cut(self, name: str, g: Tensor) -> Tensor:
+        """The part of a gradient that defines a perturbation, averaged over the workers."""
+        return self.workers.mean(g[self.looked_up[name]] if name in self.looked_up else g)
 
     def _zero(self, batch: Batch) -> Tensor:
         return torch.zeros(input_shape(self.network, batch), device=self.workers.device)
@@ -168,7 +189,7 @@ class Stepper:
             if learn:
                 with captured(self.network, names) as found:
                     (loss * (scale * weight)).backward()  # type: ignore[no-untyped-call]
-                g = {n: self.workers.mean(found[n]) / weight for n in names}
+                g = {n: self._cut(n, found[n]) / weight for n in names}
                 if INPUT in wanted and r is not None and r.grad is not None:
                     g[INPUT] = r.grad / (weight * self.workers.size)
             else:
@@ -183,7 +204,7 @@ class Stepper:
         grads = torch.autograd.grad(loss, list(leaves.values()))
         g = dict(zip(leaves, grads, strict=True))
         for n in names:
-            g[n] = self.workers.mean(g[n])
+            g[n] = self._cut(n, g[n])
         if r is not None:
             g[INPUT] = g[INPUT] / self.workers.size
         return g

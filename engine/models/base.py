@@ -27,7 +27,8 @@ class ModelConfig(Frozen):
     Attributes:
         name: the model (the name of its file).
         aliases: the paper's names of the parameters, e.g. ``{"conv1.w": "conv1.weight"}``. The alias
-            ``embedding`` names the parameter that stands for the input of a text model.
+            ``embedding`` names the parameter that stands for the input of a text model, a matrix that is
+            used to look tokens up and for nothing else.
         kind: the kind of data that the model takes.
         shape: the (C, H, W) that an image model takes; None takes any.
     """

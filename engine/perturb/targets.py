@@ -18,19 +18,35 @@ from engine.data.examples import Batch
 
 
 @contextmanager
-def perturbed(network: nn.Module, r: Mapping[str, Tensor]) -> Iterator[None]:
-    """Weights theta + r inside the block, bit for bit theta after it."""
+def perturbed(
+    network: nn.Module, r: Mapping[str, Tensor], rows: Mapping[str, Tensor] | None = None
+) -> Iterator[None]:
+    """Weights theta + r inside the block, bit for bit theta after it.
+
+    Args:
+        rows: for a weight that is perturbed in some of its rows alone, which: r holds only those.
+    """
+    rows = rows or {}
     weights = {name: network.get_parameter(name) for name in r}
     with torch.no_grad():
-        saved = {name: w.detach().clone() for name, w in weights.items()}
+        saved = {n: w.detach()[rows[n]] if n in rows else w.detach().clone() for n, w in weights.items()}
         try:
             for name, w in weights.items():
-                w.add_(r[name])
+                w.index_add_(0, rows[name], r[name]) if name in rows else w.add_(r[name])
             with torch.enable_grad():
                 yield
         finally:
             for name, w in weights.items():
-                w.copy_(saved[name])
+                w.index_copy_(0, rows[name], saved[name]) if name in rows else w.copy_(saved[name])
+
+
+def lookup_table(network: nn.Module) -> str | None:
+    """Name of the embedding matrix, when it is that of a module ``embedding`` and of no other."""
+    module = dict(network.named_children()).get("embedding")
+    if not isinstance(module, nn.Embedding):
+        return None
+    owners = [name for name, w in network.named_parameters(remove_duplicate=False) if w is module.weight]
+    return "embedding.weight" if owners == ["embedding.weight"] else None
 
 
 @contextmanager

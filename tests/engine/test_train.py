@@ -158,7 +158,8 @@ def test_best_is_chosen_on_validation_and_reported_on_test(
     for name, weights in (("best", load_weights(tmp_path / "best" / "best.pt", CPU)), ("last", last)):
         network.load_state_dict(weights)
         found, reported = evaluate(network, splits.test, Workers()), getattr(result, name)
-        assert found.metrics("test") == {n: v for n, v in reported.items() if n.startswith("test.")}
+        wanted = {n: v for n, v in reported.items() if n.startswith("test.")}
+        assert found.metrics("test") == pytest.approx(wanted, rel=1e-6)  # memory layout moves the last bits
         assert result.correct[name] == found.bits()
         bits = np.unpackbits(np.frombuffer(result.correct[name], np.uint8), count=result.examples)
         assert bits.mean() == pytest.approx(reported["test.accuracy"], abs=1e-12)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.perturb.targets import captured, input_shape, logits_of, perturbed
+from engine.perturb.targets import captured, input_shape, logits_of, lookup_table, perturbed
 
 LSTM = {"name": "lstm", "embedding_dim": 5, "hidden": 4}
 LENET = {"name": "lenet5_8x8"}
@@ -124,3 +124,25 @@ def test_the_hook_is_gone_after_a_pass_and_after_a_failure(make_network: Callabl
     with pytest.raises(RuntimeError):
         logits_of(network, network, batch, torch.zeros(7, 7, 7))
     assert not network.get_submodule("embedding")._forward_hooks
+
+
+def test_rows_of_a_matrix_are_perturbed_and_restored_alone() -> None:
+    network = nn.Module()
+    network.embedding = nn.Embedding(6, 3)
+    before = network.embedding.weight.detach().clone()
+    rows, r = torch.tensor([1, 4]), torch.full((2, 3), 0.1)
+    with perturbed(network, {"embedding.weight": r}, {"embedding.weight": rows}):
+        moved = network.embedding.weight.detach() - before
+        assert torch.equal(moved.abs().sum(1) > 0, torch.tensor([False, True, False, False, True, False]))
+        assert torch.equal(network.embedding.weight.detach()[rows], before[rows] + r)
+    assert torch.equal(network.embedding.weight.detach(), before)
+
+
+def test_a_matrix_that_two_modules_share_is_no_lookup_table() -> None:
+    network = nn.Module()
+    network.embedding = nn.Embedding(6, 3)
+    assert lookup_table(network) == "embedding.weight"
+    network.head = nn.Linear(3, 6, bias=False)
+    network.head.weight = network.embedding.weight
+    assert lookup_table(network) is None
+    assert lookup_table(nn.Sequential(nn.Linear(1, 1))) is None
