@@ -24,6 +24,10 @@ from engine.errors import InputError
 from orchestrator.planning.feed import Feed
 from orchestrator.planning.job import Job, Outcome, Surroundings
 
+# Read when ray is imported. Under `uv run` Ray would start each worker by `uv run` in a copy of the working
+# folder, in an environment of its own that lacks what this one has.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+
 RETRIES = 2
 """How often a trial whose process or node is lost starts again from its checkpoint."""
 
