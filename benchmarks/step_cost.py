@@ -39,6 +39,7 @@ from engine.models.catalog import config as model_config
 from engine.models.catalog import describe
 from engine.perturb.random import derive, seed_torch
 from engine.step import Stepper
+from engine.train import placed
 
 BLOCK_SECONDS = 0.1
 STEPS_K = (1, 2, 3, 5)
@@ -79,7 +80,7 @@ def examples(case: Case, device: torch.device, size: int = 1024) -> Examples:
 def stepping(case: Case, method: Preset, device: torch.device) -> Callable[[int], None]:
     """A function that makes one step of a method on a model of its own, as ``engine.train`` does."""
     seed_torch(derive(0, "init"), device)
-    network = model_config({"name": case.model}).build(case.info).to(device)
+    network = placed(model_config({"name": case.model}).build(case.info), case.info, device)
     optimizer = optimizers.build(Adam(name="adam"), network.parameters(), device)
     slots = method.slots(describe({"name": case.model})).collapsed()
     stepper = Stepper(network, network, slots, 0, Workers(device=device))
