@@ -135,11 +135,16 @@ class _Driver:
         budget = self.sweep.budget
         feed = Budget(self._feed(), None if self.sweep.search else budget.trials, budget.hours)
         progress = Progress(self.sweep.name, self.planned.counts(), self.sweep.metric)
+        held = [job.key for job in self.planned.jobs if job.key in self.planned.status]
+        rows = self.ledger.read(held, self.planned.status)
+        progress.recall(self.planned.jobs, rows)
         observers: list[Observer] = [progress]
-        tracker = self._tracker() if self.options.track else None
-        if tracker is not None:
+        tracker = None
+        if self.options.track:
             from orchestrator.tracking.tracker import Follower
 
+            points = self.planned.grid.points
+            tracker = reporting.start_tracker(self.sweep, self.store, points, rows, self.options.uri)
             observers.append(Follower(tracker, self._row))
         if not feed.exhausted:
             if self.options.address:
@@ -169,12 +174,6 @@ class _Driver:
         failed = tuple(job.key for job in after.jobs if after.status.get(job.key) == "failed")
         page = reporting.page_of(self.sweep, self.store) if files else ""
         return Ended(after.counts(), stopped, page, dict(progress.failures), failed, bool(self.sweep.search))
-
-    def _tracker(self) -> Tracker:
-        points = self.planned.grid.points
-        held = [job.key for job in self.planned.jobs if job.key in self.planned.status]
-        rows = self.ledger.read(held, self.planned.status)
-        return reporting.start_tracker(self.sweep, self.store, points, rows, self.options.uri)
 
     def _row(self, key: str) -> Row | None:
         return next(iter(self.ledger.read([key])), None)

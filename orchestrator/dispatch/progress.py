@@ -9,7 +9,7 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,7 @@ from rich.text import Text
 
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.records.provenance import now
+from orchestrator.records.row import Row
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.parts import Metric
 
@@ -66,9 +67,18 @@ class Progress:
         self.states[outcome.status] += 1
         if outcome.failure:
             self.failures[outcome.failure] += 1
-        metrics = outcome.best if self.metric.checkpoint == "best" else outcome.last
+        self._measured(job.cell, outcome.best, outcome.last)
+
+    def recall(self, jobs: Iterable[Job], rows: Iterable[Row]) -> None:
+        """What earlier runs measured, so that the best cell is that of the whole sweep."""
+        self.labels.update({job.cell: job.labels for job in jobs})
+        for row in rows:
+            self._measured(row.cell, row.best, row.last)
+
+    def _measured(self, cell: str, best: dict[str, float], last: dict[str, float]) -> None:
+        metrics = best if self.metric.checkpoint == "best" else last
         if self.metric.name in metrics:
-            self.values.setdefault(job.cell, []).append(metrics[self.metric.name])
+            self.values.setdefault(cell, []).append(metrics[self.metric.name])
 
     @property
     def done(self) -> int:
@@ -89,7 +99,7 @@ class Progress:
         return max(0.0, left / rate)
 
     def best(self) -> tuple[dict[str, Any], float, int] | None:
-        """Labels, mean and number of seeds of the best cell so far, of those run in this session."""
+        """Labels, mean and number of seeds of the best cell so far."""
         if not self.values:
             return None
         sign = 1 if self.metric.mode == "max" else -1

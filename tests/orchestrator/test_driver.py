@@ -41,6 +41,7 @@ def test_a_run_and_a_second_run(tmp_path: Path) -> None:
 
     again = run(sweep_of(), local(tmp_path))
     assert again.counts == ended.counts
+    assert json.loads((folder / "progress.json").read_text())["best"] == progress["best"], "it is recalled"
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "ledger").rglob("*.parquet")} == files
 
 

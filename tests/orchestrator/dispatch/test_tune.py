@@ -88,9 +88,11 @@ def test_two_workers_give_the_result_of_one(tmp_path: Path) -> None:
     assert {r.workers for r in Ledger(Store(tmp_path / "two")).read(found)} == {2}
 
 
-def test_a_dead_rank_ends_the_gang_and_the_trial_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_dead_rank_ends_the_gang_and_the_trial_goes_on(tmp_path: Path, rank: int) -> None:
     marker = tmp_path / "marker"
-    sweep = breaking("kill once", model={"marker": str(marker)}, resources={"cpus": 1, "workers": 2})
+    model = {"marker": str(marker), "rank": rank}
+    sweep = breaking("kill once", model=model, resources={"cpus": 1, "workers": 2})
     ended = run(sweep, on_ray(tmp_path / "store"))
     assert marker.exists()
     assert ended.exit_code == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
+import torch.distributed as dist
 
 from engine.data.base import DataInfo
 from engine.models.base import ModelConfig
@@ -16,11 +17,11 @@ from engine.models.lenet5 import ALIASES, LeNet5
 
 
 class Breaking(LeNet5):
-    """Acts in its ``at``-th forward pass; ``kill once`` only the first time that ``marker`` is absent."""
+    """Acts in its ``at``-th forward pass; ``kill once`` in one rank, and only while ``marker`` is absent."""
 
-    def __init__(self, act: str, at: int, marker: str, classes: int):
+    def __init__(self, act: str, at: int, marker: str, rank: int, classes: int):
         super().__init__(1, classes, kernel=3, padding=(1, 1), features=64)
-        self.act, self.at, self.marker, self.calls = act, at, marker, 0
+        self.act, self.at, self.marker, self.rank, self.calls = act, at, marker, rank, 0
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         self.calls += 1
@@ -38,7 +39,8 @@ class Breaking(LeNet5):
             raise torch.OutOfMemoryError("no memory left")
         if self.act == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.act == "kill once" and not Path(self.marker).exists():
+        mine = not dist.is_initialized() or dist.get_rank() == self.rank
+        if self.act == "kill once" and mine and not Path(self.marker).exists():
             Path(self.marker).touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -53,6 +55,7 @@ class Config(ModelConfig):
     act: str = "nothing"
     at: int = 3
     marker: str = ""
+    rank: int = 0
 
     def build(self, data: DataInfo, words: tuple[str, ...] = ()) -> Breaking:
-        return Breaking(self.act, self.at, self.marker, data.classes)
+        return Breaking(self.act, self.at, self.marker, self.rank, data.classes)
