@@ -65,6 +65,7 @@ class ModelInfo:
         canonical: the settings that differ from their defaults, and the name.
         parameters: names of all trainable parameters, in the model's order.
         aliases, kind, shape: as in :class:`ModelConfig`.
+        sites: names of its dropout sites (:mod:`engine.models.dropout`).
     """
 
     config: dict[str, Any]
@@ -73,6 +74,7 @@ class ModelInfo:
     aliases: dict[str, str]
     kind: str = "image"
     shape: tuple[int, ...] | None = None
+    sites: tuple[str, ...] = ()
 
     def check(self, data: DataInfo) -> None:
         """Refuse data that the model cannot take.

@@ -60,6 +60,8 @@ def config(settings: dict[str, Any]) -> ModelConfig:
 def _ask(settings: dict[str, Any]) -> ModelInfo:
     import torch
 
+    from engine.models.dropout import sites
+
     model = config(settings)
     shape = model.shape or (3, 32, 32)
     example = DataInfo(model.kind, classes=2, shape=shape if model.kind == "image" else (), vocabulary=3)
@@ -70,8 +72,9 @@ def _ask(settings: dict[str, Any]) -> ModelInfo:
         if name not in names:
             raise InputError(f"model.aliases.{alias}", repr(name), "a parameter of the model")
     return ModelInfo(
-        model.model_dump(mode="json"), model.canonical(), names, dict(model.aliases), model.kind, model.shape
-    )
+        model.model_dump(mode="json"), model.canonical(), names, dict(model.aliases), model.kind, model.shape,
+        tuple(sites(network)),
+    )  # fmt: skip
 
 
 def _sources(name: str) -> str:
