@@ -63,9 +63,10 @@ class Dropout(nn.Module):
             return h
         if self.noise is None:
             return nn.functional.dropout(h, self.p)
-        return h * self.draw(h) * (1 / (1 - self.p))
+        kept: Tensor = self.draw(h)
+        return h * kept * (1 / (1 - self.p))
 
-    @torch.compiler.disable  # the step's number would be compiled in
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # the step's number would be compiled in
     def draw(self, h: Tensor) -> Tensor:
         """M for h, bool."""
         assert self.noise is not None
