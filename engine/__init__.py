@@ -6,6 +6,6 @@
     trial = Trial.model_validate(dict(data="digits", model="lenet5_8x8", method="dropattack"))
     result = train(trial)
 
-All methods are compositions of one idea (:mod:`engine.methods.slots`); what a trial is called is in
+All methods are compositions of one idea (:mod:`engine.slots.slots`); what a trial is called is in
 :mod:`engine.identity`.
 """

@@ -1,4 +1,4 @@
-"""Data sets, models and methods, found by name: one file each, exporting a class ``Config``.
+"""Data sets, models, methods and evaluations, found by name: one file each, exporting a class ``Config``.
 
 ``engine/data/mnist.py`` is the data set ``mnist``, ``engine/models/lenet5.py`` the model ``lenet5``,
 ``engine/methods/dropattack.py`` the method ``dropattack``. A user's own component is one such file
@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 from engine.errors import InputError, did_you_mean
 
-Kind = Literal["data", "models", "methods"]
+Kind = Literal["data", "models", "methods", "evaluations"]
 
 _plugins: dict[tuple[Kind, str], tuple[type, str]] = {}
 
@@ -61,8 +61,8 @@ def load_plugin(path: str | Path) -> str:
     the earlier one.
 
     Raises:
-        InputError: no such file, no ``Config`` in it, or one that is no data set, model or method, or
-            that has no name.
+        InputError: no such file, no ``Config`` in it, or one that is no data set, model, method or
+            evaluation, or that has no name.
     """
     path = Path(path)
     if not path.is_file():
@@ -106,11 +106,16 @@ def _import_file(path: Path, module_name: str) -> ModuleType:
 
 def _kind_of(config: type, path: Path) -> Kind:
     from engine.data.base import DataConfig
+    from engine.evaluations.base import EvaluationConfig
     from engine.methods.base import Preset
     from engine.models.base import ModelConfig
 
-    bases: dict[Kind, type] = {"data": DataConfig, "models": ModelConfig, "methods": Preset}
+    bases: dict[Kind, type] = {
+        "data": DataConfig, "models": ModelConfig, "methods": Preset, "evaluations": EvaluationConfig,
+    }  # fmt: skip
     for kind, base in bases.items():
         if issubclass(config, base):
             return kind
-    raise InputError("plugins", path, "a Config derived from DataConfig, ModelConfig or Preset")
+    raise InputError(
+        "plugins", path, "a Config derived from DataConfig, ModelConfig, Preset or EvaluationConfig"
+    )

@@ -19,10 +19,10 @@ from engine.components import find
 from engine.data.base import DataConfig
 from engine.errors import InputError, did_you_mean
 from engine.methods.base import Composition, Preset
-from engine.methods.slots import Slots
 from engine.models.base import INPUT, ModelInfo
 from engine.models.catalog import describe
 from engine.settings import Count, Frozen, NonNegative, Positive, Probability, Whole
+from engine.slots.slots import Slots
 
 Keep = Literal["none", "best", "last", "both"]
 """Which weights of a finished trial stay; no part of its key."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.components import plugin_hash
 from engine.config import Trial
+from engine.evaluations.base import EvaluationConfig
 
 CONTRACT = 1
 """Version of what the engine computes; raised when a default or a result of the engine changes."""
@@ -63,6 +64,15 @@ def cell_key(trial: Trial) -> str:
     del form["seed"]
     if trial.parent() is not None:
         form["init"]["key"] = cell_key(trial.parent())  # type: ignore[arg-type]
+    return _digest(form)
+
+
+def evaluation_key(trial: Trial, evaluation: EvaluationConfig) -> str:
+    """Key of an evaluation of one of the trial's checkpoints."""
+    form: dict[str, Any] = {"trial": trial_key(trial), "evaluation": evaluation.canonical()}
+    plugin = plugin_hash("evaluations", evaluation.name)
+    if plugin is not None:
+        form["plugin"] = plugin
     return _digest(form)
 
 

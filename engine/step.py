@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from engine.data.examples import Batch
 from engine.distributed import Workers, unsynchronised
-from engine.methods.slots import Ascent, InputAscent, Slots
 from engine.models.base import INPUT
 from engine.perturb import chain
 from engine.perturb.random import bernoulli
 from engine.perturb.targets import captured, input_shape, logits_of, lookup_table, perturbed
+from engine.slots.ascent import Ascent, InputAscent
+from engine.slots.slots import Slots
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from engine.errors import InputError
-from engine.methods.slots import Ascent, InputAscent, Slots
 from engine.models.base import INPUT, ModelInfo
 from engine.settings import Frozen, NonNegative, Probability
+from engine.slots.ascent import Ascent, InputAscent
+from engine.slots.slots import Slots
 
 
 class Preset(Frozen):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from engine.methods.base import Epsilon, InputAs, P, Preset, Probabilities, Radii, Targets, split_targets
-from engine.methods.slots import Ascent, InputAscent, Slots
 from engine.models.base import ModelInfo
 from engine.settings import Count, NonNegative
+from engine.slots.ascent import Ascent, InputAscent
+from engine.slots.slots import Slots
 
 
 class Config(Preset):

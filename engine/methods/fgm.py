@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from engine.methods.base import InputAs, Preset, split_targets
-from engine.methods.slots import InputAscent, Slots
 from engine.models.base import INPUT, ModelInfo
 from engine.settings import NonNegative
+from engine.slots.ascent import InputAscent
+from engine.slots.slots import Slots
 
 
 class Config(Preset):

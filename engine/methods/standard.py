@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from engine.methods.base import Preset
-from engine.methods.slots import Slots
 from engine.models.base import ModelInfo
+from engine.slots.slots import Slots
 
 
 class Config(Preset):

@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 from engine.components import Kind, find, names
 from engine.config import OPTIMIZERS, Init, Trial
 from engine.methods.base import Composition
-from engine.methods.slots import Ascent, InputAscent
+from engine.slots.ascent import Ascent, InputAscent
 from orchestrator.sweepfile.parts import Budget, Metric, Resources
 from orchestrator.sweepfile.sweep import Sweep
 

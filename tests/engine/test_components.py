@@ -16,7 +16,8 @@ from engine.train import train
 METHOD = """
 from typing import Literal
 from engine.methods.base import Preset
-from engine.methods.slots import InputAscent, Slots
+from engine.slots.ascent import InputAscent
+from engine.slots.slots import Slots
 
 class Config(Preset):
     name: Literal["mine"]

@@ -18,7 +18,7 @@ LIGHT = [
     "engine.config",
     "engine.methods.base",
     "engine.methods.dropattack",
-    "engine.methods.slots",
+    "engine.slots.slots",
     "engine.identity",
     "engine.components",
     "engine.files",

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from engine.data.examples import Batch
 from engine.distributed import Workers
 from engine.methods.base import Composition, Preset
-from engine.methods.slots import Ascent, InputAscent, Slots
 from engine.models.base import ModelInfo
 from engine.perturb.random import bernoulli
+from engine.slots.ascent import Ascent, InputAscent
+from engine.slots.slots import Slots
 from engine.step import Stepper
 
 LN3 = math.log(3)

@@ -1,4 +1,4 @@
-"""The step against an oracle in float64 that is written from the formulas of :mod:`engine.methods.slots`."""
+"""The step against an oracle in float64 that is written from the formulas of :mod:`engine.slots.slots`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from engine.data.examples import Batch
 from engine.distributed import Workers
 from engine.methods.base import Composition
-from engine.methods.slots import Ascent, InputAscent, Slots
 from engine.models.catalog import describe
 from engine.perturb.random import bernoulli
+from engine.slots.ascent import Ascent, InputAscent
+from engine.slots.slots import Slots
 from engine.step import Stepper
 
 SEED, STEP = 3, 11

@@ -14,9 +14,10 @@ from engine.config import Trial
 from engine.distributed import Workers
 from engine.identity import canonical
 from engine.methods.base import Preset
-from engine.methods.slots import InputAscent, Slots
 from engine.models.base import INPUT, ModelInfo
 from engine.models.catalog import describe
+from engine.slots.ascent import InputAscent
+from engine.slots.slots import Slots
 from engine.step import Stepper
 from engine.train import train
 

@@ -1,11 +1,6 @@
-"""The slots that a method is composed of, as settings.
+"""Ascents: masked gradient steps whose passes are learnt from as further terms of the sum (DropAttack).
 
-Every method of the engine minimises
-
-    clean * L(theta, x)  +  mean_t L(theta, x + M_x * r_x^t)  +  mean_t L(theta + M_w * r_w^t, x)
-
-where each term but the first belongs to a slot that may be empty. What the symbols mean is written at
-:class:`Ascent`; :mod:`engine.step` carries it out. Nothing here imports torch.
+Nothing here imports torch; :mod:`engine.step` carries them out.
 """
 
 from __future__ import annotations
@@ -42,10 +37,12 @@ class Ascent(Frozen):
         update: how a step changes the perturbation, see above.
         step_size: alpha of ``project``, in the unit of epsilon; None elsewhere.
         gradient: which gradient defines a step, see above.
-        learn_from: whose gradients update the weights: ``all`` K passes, each with weight 1/K, or the
-            ``last`` one alone.
+        learn_from: whose gradients update the weights: ``all`` K passes, each with weight 1/K; the
+            ``last`` one alone; or ``every`` pass, the one at the start included, each with 1/(1 + K).
         mask_scale: ``none`` leaves M as drawn (then ||M * r|| is about epsilon sqrt(p)); ``inverse_p``
             multiplies it by 1/p.
+        statistics: whether the K passes move BatchNorm's running statistics (``live``, as in the released
+            code) or the unperturbed pass alone does (``frozen``).
 
     Source: DropAttack, Algorithms 1 and 2 (accumulated, replace, all); the released code accumulates.
     """
@@ -58,8 +55,10 @@ class Ascent(Frozen):
     update: Literal["replace", "accumulate", "project"] = "replace"
     step_size: Positive | None = None
     gradient: Literal["accumulated", "current"] = "accumulated"
-    learn_from: Literal["all", "last"] = "all"
+    learn_from: Literal["all", "last", "every"] = "all"
     mask_scale: Literal["none", "inverse_p"] = "none"
+    statistics: Literal["live", "frozen"] = "live"
+    kind: Literal["ascent"] = "ascent"
 
     @model_validator(mode="after")
     def _step_size_belongs_to_project(self) -> Self:
@@ -79,7 +78,9 @@ class Ascent(Frozen):
             return None
         idle: dict[str, object] = {"targets": tuple(sorted(set(self.targets)))}
         if self.steps == 1:
-            idle |= {"gradient": "accumulated", "learn_from": "all"}
+            idle |= {"gradient": "accumulated"}
+            if self.learn_from == "last":
+                idle["learn_from"] = "all"
             if self.update == "accumulate":
                 idle["update"] = "replace"
             if self.step_size is not None and self.step_size < self.epsilon:  # the ball is not reached
@@ -96,37 +97,12 @@ class InputAscent(Ascent):
 
     Attributes:
         clamp: (low, high) range that x + M * r is clamped to; None does not clamp.
+        start: norm bound of the point from which the ascent starts: each example's r^{-1} is uniform in
+            (-1, 1) * start / sqrt(n) over its n elements (padding left at zero), so that its norm is at
+            most ``start``; 0 starts at x itself. The unperturbed pass is then at x + r^{-1}.
+
+    Source: FreeLB (Zhu et al. 2020), Algorithm 1 and its code, for ``start``.
     """
 
     clamp: tuple[float, float] | None = None
-
-
-class Slots(Frozen):
-    """A method, resolved: what is perturbed and how the gradients are combined.
-
-    Attributes:
-        input: perturbation of the input (for text its embedding matrix or its activations), or None.
-        weight: perturbation of weights, or None.
-        clean: weight of the clean loss's gradient (1; the printed Algorithm 2 of DropAttack counts the
-            clean gradient once in each of its two accumulators, which is 2).
-    """
-
-    input: InputAscent | None = None
-    weight: Ascent | None = None
-    clean: NonNegative = 1.0
-
-    def collapsed(self) -> Slots:
-        """The canonical form: slots that do nothing are empty.
-
-        A slot that perturbs nothing is dropped together with its loss term. When both are, what is left
-        is the clean loss alone: standard training, with weight 1 whatever ``clean`` says.
-        """
-        input_, weight = (s.collapsed() if s else None for s in (self.input, self.weight))
-        if input_ is None and weight is None:
-            return Slots()
-        return Slots(input=input_, weight=weight, clean=self.clean)
-
-    @property
-    def passes(self) -> int:
-        """Forward and backward passes of one optimisation step: 1 + K for each slot in use."""
-        return 1 + sum(slot.steps for slot in (self.input, self.weight) if slot)
+    start: NonNegative = 0.0

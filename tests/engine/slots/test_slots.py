@@ -13,8 +13,9 @@ from engine.components import names
 from engine.config import Trial
 from engine.identity import canonical, trial_key
 from engine.methods.base import Composition
-from engine.methods.slots import Ascent, InputAscent, Slots
 from engine.models.base import ModelInfo
+from engine.slots.ascent import Ascent, InputAscent
+from engine.slots.slots import Slots
 from engine.step import Stepper
 from engine.train import train
 

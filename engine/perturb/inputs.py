@@ -1,0 +1,104 @@
+"""Attacks on an input tensor: each example in its own ball, by projected gradient ascent.
+
+What is ascended is given as a function from r to the gradient of the *sum* of the examples' losses, whose
+rows are the examples' own gradients. Steps depend on signs and directions alone, so that neither the
+workers' number nor a loss scale changes them. The same functions serve training and evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.perturb import chain
+from engine.perturb.random import bernoulli, normal, uniform
+from engine.slots.attack import Attack, Norm, Range, Virtual
+
+Gradient = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where an attack's random numbers come from.
+
+    Attributes:
+        seed: of the trial or the evaluation. step: of the optimiser, or the number of a restart.
+        rows: identity of each example, int64 (B,).
+    """
+
+    seed: int
+    step: int
+    rows: Tensor
+
+
+def ascend(settings: Attack, x: Tensor, gradient: Gradient, draw: Draw) -> Tensor:
+    """r after K steps from the start; x + r has the range that the settings ask for.
+
+    Args:
+        settings: norm, radius, steps, start and mask. x: clean inputs (B, ...).
+        gradient: grad_r of the summed loss at x + r, shaped as x.
+
+    >>> import torch
+    >>> x, draw = torch.full((1, 2), 0.5), Draw(0, 0, torch.arange(1))
+    >>> fgsm = Attack(kind="attack", epsilon=0.1, steps=1, start="zero")
+    >>> ascend(fgsm, x, lambda r: torch.tensor([[3.0, -2.0]]), draw)
+    tensor([[ 0.1000, -0.1000]])
+    """
+    r = within(start(settings, x, draw), x, settings.norm, settings.epsilon, settings.clamp)
+    mask = None
+    if settings.p < 1:
+        mask = bernoulli(draw.seed, draw.step, "attack", draw.rows, tuple(x.shape), settings.p)
+        r = r * mask
+    for _ in range(settings.steps):
+        move = settings.alpha * direction(gradient(r), settings.norm)
+        r = r + (move if mask is None else move * mask)
+        r = within(r, x, settings.norm, settings.epsilon, settings.clamp)
+    return r
+
+
+def direction(g: Tensor, norm: Norm) -> Tensor:
+    """Steepest ascent of unit length: sign(g), or g / ||g||_2 for each example; 0 where g is 0 or not finite.
+
+    A gradient that overflowed in half precision thus moves nothing.
+    """
+    if norm == "linf":
+        return torch.where(g.isfinite(), g.sign(), 0.0)
+    return chain.normalise({"r": g}, "sample")["r"]
+
+
+def within(r: Tensor, x: Tensor, norm: Norm, epsilon: float | Tensor, clamp: Range | None) -> Tensor:
+    """r projected onto the ball of each example, then x + r onto the range."""
+    r = r.clamp(-epsilon, epsilon) if norm == "linf" else chain.project({"r": r}, epsilon, "sample")["r"]
+    return r if clamp is None else (x + r).clamp(*clamp) - x
+
+
+def start(settings: Attack, x: Tensor, draw: Draw) -> Tensor:
+    """The first r, a function of (seed, step, example)."""
+    shape, size = tuple(x.shape), settings.start_size
+    if settings.start == "zero":
+        return torch.zeros_like(x)
+    if settings.start == "gaussian":
+        return size * normal(draw.seed, draw.step, "start", draw.rows, shape).to(x)
+    if settings.norm == "linf":
+        u = uniform(draw.seed, draw.step, "start", draw.rows, shape).to(x)
+        return size * settings.epsilon * (2 * u - 1)
+    d = chain.normalise({"r": normal(draw.seed, draw.step, "start", draw.rows, shape)}, "sample")["r"]
+    radius_B1 = uniform(draw.seed, draw.step, "radius", draw.rows, (len(x), 1))
+    return (size * settings.epsilon * d * radius_B1.view(-1, *[1] * (x.dim() - 1))).to(x)
+
+
+def virtual(settings: Virtual, x: Tensor, gradient: Gradient, draw: Draw) -> Tensor:
+    """The virtual adversarial perturbation epsilon d.
+
+    Args:
+        gradient: grad_r KL(f(x) || f(x + r)), summed over the examples.
+    """
+    random = normal(draw.seed, draw.step, "virtual", draw.rows, tuple(x.shape)).to(x)
+    d = chain.normalise({"r": random}, "sample")["r"]
+    for _ in range(settings.iterations):
+        d = chain.normalise({"r": gradient(settings.xi * d)}, "sample")["r"]
+    r = settings.epsilon * d
+    return r if settings.clamp is None else (x + r).clamp(*settings.clamp) - x

@@ -1,0 +1,122 @@
+"""A method, resolved: the five slots and how they fit together.
+
+With L the objective (:mod:`engine.slots.objective`), every method of the engine minimises
+
+    min over theta of   L(theta + v, x', e)
+
+where x' comes from the input slot, v from the weight slot and the mask e from the dropout slot, or, with
+ascents in place of an attack or of v,
+
+    clean * L(theta, x)  +  mean_t L(theta, x + M_x * r_x^t)  +  mean_t L(theta + M_w * r_w^t, x).
+
+:mod:`engine.step` carries it out. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Tag
+
+from engine.settings import Frozen, NonNegative
+from engine.slots.ascent import Ascent, InputAscent
+from engine.slots.attack import Attack, Replay, Virtual
+from engine.slots.dropout import AdversarialDropout
+from engine.slots.objective import Objective
+from engine.slots.selection import Selection
+from engine.slots.weight import RandomRelative, Relative
+
+
+def _kind(value: Any) -> str:
+    found = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    return found if isinstance(found, str) else "ascent"
+
+
+Input = Annotated[
+    Annotated[InputAscent, Tag("ascent")]
+    | Annotated[Attack, Tag("attack")]
+    | Annotated[Virtual, Tag("virtual")]
+    | Annotated[Replay, Tag("replay")],
+    Discriminator(_kind),
+]
+Weight = Annotated[
+    Annotated[Ascent, Tag("ascent")]
+    | Annotated[Relative, Tag("relative")]
+    | Annotated[RandomRelative, Tag("random")],
+    Discriminator(_kind),
+]
+
+
+class Slots(Frozen):
+    """The composition that a method stands for.
+
+    Attributes:
+        selection: which examples the input slot perturbs; None for all of them.
+        input: perturbation of the input (for text its embedding matrix or its activations), or None.
+        weight: perturbation of weights, or None.
+        dropout: adversarial dropout, or None.
+        objective: the loss of one point.
+        clean: weight of the unperturbed pass beside ascents (1; the printed Algorithm 2 of DropAttack
+            counts the clean gradient once in each of its two accumulators, which is 2).
+    """
+
+    input: Input | None = None
+    weight: Weight | None = None
+    clean: NonNegative = 1.0
+    selection: Selection | None = None
+    dropout: AdversarialDropout | None = None
+    objective: Objective = Objective()
+
+    def collapsed(self) -> Slots:
+        """The canonical form: slots that do nothing are empty.
+
+        A slot that perturbs nothing is dropped together with its loss term, an attack that no term looks
+        at likewise. Where no ascent is left, so is the weight of the pass beside them.
+        """
+        input_, weight = (s.collapsed() if s else None for s in (self.input, self.weight))
+        objective = self.objective.collapsed(isinstance(input_, (Attack, Virtual, Replay)))
+        if isinstance(input_, (Attack, Virtual)) and not objective.uses("attack"):
+            input_ = None
+        dropout = self.dropout.collapsed() if self.dropout and objective.uses("dropout") else None
+        ascents = isinstance(input_, InputAscent) or isinstance(weight, Ascent)
+        return Slots(
+            input=input_,
+            weight=weight,
+            clean=self.clean if ascents else 1.0,
+            selection=self.selection if input_ is not None else None,
+            dropout=dropout,
+            objective=objective,
+        )
+
+    @property
+    def ascents(self) -> tuple[Ascent, ...]:
+        """The ascents in use, input first."""
+        return tuple(s for s in (self.input, self.weight) if isinstance(s, Ascent))
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of one optimisation step, those of attacks included.
+
+        >>> Slots(weight=Ascent(targets=("w",), epsilon=1, steps=3)).passes
+        4
+        """
+        objective = int(bool(self.objective.natural) or self._needs_prediction)
+        objective += len({term.branch for term in self.objective.terms if term.branch != "ensemble"})
+        objective += self.dropout is not None  # the search for its mask
+        rounds = 1 + sum(slot.steps for slot in self.ascents)
+        found, attack = 0, 0
+        if isinstance(self.input, Attack):
+            attack = self.input.steps + (self.input.against == "prediction")
+        elif isinstance(self.input, Virtual):
+            attack = self.input.iterations + 1
+        elif isinstance(self.input, Replay):
+            rounds = self.input.replays
+        if isinstance(self.weight, Relative):
+            found = self.weight.alternations * (attack + self.weight.steps * objective)
+            attack = 0
+        return found + attack + rounds * objective
+
+    @property
+    def _needs_prediction(self) -> bool:
+        return any(term.divergence in ("kl", "squared", "mart") for term in self.objective.terms)
