@@ -62,15 +62,31 @@ class Workers:
         return int(shared.item())
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network as it is called in training: behind DistributedDataParallel when shared.
+        """What computes a loss of the network: called as ``wrapped(compute)``, returns ``compute()``.
 
-        Buffers are not broadcast before each forward: several train-mode forwards precede a backward's
-        end in one step, and the copy would invalidate their graphs on CUDA.
+        Behind DistributedDataParallel when shared: one call, and so one forward for it, whatever number
+        of times ``compute`` calls the network. Buffers are not broadcast before a forward: an earlier
+        train-mode forward of the same backward has saved them, and on CUDA the copy would invalidate its
+        graph (on a CPU it passes unnoticed). They are equal on all workers without it, since BatchNorm's
+        statistics are taken over the global batch (:mod:`engine.models.norm`).
         """
+        joint = Joint(network)
         if self.size == 1:
-            return network
+            return joint
         ids = [self.device.index or 0] if self.device.type == "cuda" else None
-        return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+        return DistributedDataParallel(joint, device_ids=ids, broadcast_buffers=False)
+
+
+class Joint(nn.Module):
+    """A network behind a call that takes what is to be computed of it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, compute: Callable[[], Tensor]) -> Tensor:
+        """``compute()``, which calls the network as often as it needs to."""
+        return compute()
 
 
 def unsynchronised(forward: nn.Module) -> Any:

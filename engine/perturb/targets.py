@@ -83,6 +83,7 @@ def logits_of(
     batch: Batch,
     r: Tensor | None = None,
     clamp: tuple[float, float] | None = None,
+    view: int = 0,
 ) -> Tensor:
     """logits_BC of a batch whose input is perturbed by r.
 
@@ -92,8 +93,9 @@ def logits_of(
         batch: images, or texts with lengths.
         r: added to the pixels x_BCHW, or to the embedded text h_BTD; None adds nothing.
         clamp: range that perturbed pixels are clamped to.
+        view: which of the batch's variants; the last one where there are fewer.
     """
-    x = batch.views[0]
+    x = batch.views[min(view, len(batch.views) - 1)]
     if batch.lengths is None:
         if r is not None:
             x = x + r
