@@ -83,7 +83,7 @@ def stepping(case: Case, method: Preset, device: torch.device) -> Callable[[int]
     network = placed(model_config({"name": case.model}).build(case.info), case.info, device)
     optimizer = optimizers.build(Adam(name="adam"), network.parameters(), device)
     slots = method.slots(describe({"name": case.model})).collapsed()
-    stepper = Stepper(network, network, slots, 0, Workers(device=device))
+    stepper = Stepper(network, slots, 0, Workers(device=device))
     data = examples(case, device)
     order_N = torch.randperm(len(data), device=device if data.lengths is None else "cpu")
     order = order_N.view(-1, case.batch)  # the number of examples is a multiple of both batch sizes

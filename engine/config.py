@@ -19,9 +19,10 @@ from engine.components import find
 from engine.data.base import DataConfig
 from engine.errors import InputError, did_you_mean
 from engine.methods.base import Composition, Preset
-from engine.models.base import INPUT, ModelInfo
+from engine.models.base import ModelInfo
 from engine.models.catalog import describe
 from engine.settings import Count, Frozen, NonNegative, Positive, Probability, Whole
+from engine.slots.check import check
 from engine.slots.slots import Slots
 
 Keep = Literal["none", "best", "last", "both"]
@@ -197,20 +198,7 @@ class Trial(Frozen):
     def _fits_together(self) -> Self:
         """Resolve what the parts say of each other, so that a bad trial fails before it starts."""
         self.model_info.check(self.data.info())
-        slots = self.slots
-        if slots.input is not None and slots.input.targets != (INPUT,):
-            if slots.input.norm_over == "sample":
-                legal = "tensor for an embedding matrix, which samples share; or set input_as: activations"
-                raise InputError("method.norm_over", "'sample'", legal)
-            if slots.input.clamp is not None:
-                raise InputError("method.clamp", slots.input.clamp, "none: an embedding matrix has no range")
-        clamp = slots.input.clamp if slots.input is not None else None
-        if clamp is not None and not clamp[0] < clamp[1]:
-            raise InputError("method.clamp", clamp, "two numbers, the lower one first")
-        if slots.weight is not None and slots.weight.norm_over == "sample":
-            raise InputError(
-                "method.weight.norm_over", "'sample'", "tensor or joint: weights have no samples"
-            )
+        check(self.slots, self.model_info, self.data.info())
         self.parent()
         return self
 

@@ -8,7 +8,7 @@ which DistributedDataParallel takes over the workers is the gradient of the glob
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from engine.models.norm import synchronise
 
 CPU = torch.device("cpu")
 
@@ -73,6 +75,7 @@ class Workers:
         joint = Joint(network)
         if self.size == 1:
             return joint
+        synchronise(network, self.device)
         ids = [self.device.index or 0] if self.device.type == "cuda" else None
         return DistributedDataParallel(joint, device_ids=ids, broadcast_buffers=False)
 

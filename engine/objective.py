@@ -49,7 +49,7 @@ class Value:
 
 
 def supervised(logits: Tensor, labels: Tensor) -> Tensor:
-    """-log q_y, or -sum_c y_c log q_c for probabilities, or the mean squared error of pixels; per row (B,)."""
+    """-log q_y; -sum_c y_c log q_c for probabilities; the mean squared error of pixels. Per row (B,)."""
     if labels.dim() > 1 and labels.shape[1:] != logits.shape[1:]:
         return (logits - labels.flatten(1)).square().mean(1)
     return F.cross_entropy(logits, labels, reduction="none")
@@ -112,8 +112,7 @@ def evaluate(settings: Objective, see: See, aims: Aims, epoch: float) -> Value:
             parts.append(F.cross_entropy(logits, aims.labels, reduction="sum"))
         else:
             parts.append(settings.natural * _weighed(supervised(logits, aims.labels), settings, aims))
-    for term in settings.terms:
-        parts.append(term.weight * ramp(term, epoch) * _term(term, settings, see, aims))
+    parts += [t.weight * ramp(t, epoch) * _term(t, settings, see, aims) for t in settings.terms]
     if settings.entropy:
         rest = see("natural")[count:]
         if len(rest):

@@ -41,7 +41,7 @@ class Passes:
         self.norms = tuple(m for m in network.modules() if isinstance(m, NORMS))
         self.drops = any(site.p > 0 for site in sites(network).values())
         self.half = HALF.get(precision)
-        self.scaler = torch.amp.GradScaler(workers.device.type, enabled=precision == "fp16")  # type: ignore[attr-defined]
+        self.scaler = torch.amp.GradScaler(workers.device.type, enabled=precision == "fp16")
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Entered for each forward pass anew: its cache of half-precision weights must not outlive them."""
@@ -97,9 +97,7 @@ class Passes:
         """The loss times the loss scale of half precision."""
         return self.scaler.scale(loss) if self.scaler.is_enabled() else loss
 
-    def probe(
-        self, loss: Tensor, names: tuple[str, ...], r: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def probe(self, loss: Tensor, names: tuple[str, ...], r: Tensor | None = None) -> dict[str, Tensor]:
         """Gradients of the targets alone, leaving ``.grad`` as it is."""
         leaves: dict[str, Tensor] = {n: self.network.get_parameter(n) for n in names}
         if r is not None:

@@ -133,9 +133,8 @@ class _Run:
             if parent is None:
                 raise InputError("init.from", "no file", "the parent's checkpoint; train the parent first")
             self.network.load_state_dict(checkpoint.load_weights(parent, device))
-        self.forward = self.workers.wrap(self.network)
+        self.stepper = Stepper(self.network, trial.slots, trial.seed, self.workers)
         self.optimizer = optimizers.build(trial.optimizer, self.network.parameters(), device)
-        self.stepper = Stepper(self.network, self.forward, trial.slots, trial.seed, self.workers)
 
     def _resume(self) -> None:
         found = checkpoint.load(self.folder, self.key, self.workers.device) if self.folder else None
@@ -277,7 +276,7 @@ class _Run:
 
     def close(self) -> None:
         """Let go of the network: DistributedDataParallel must not outlive its process group."""
-        for name in ("stepper", "optimizer", "forward", "network"):
+        for name in ("stepper", "optimizer", "network"):
             self.__dict__.pop(name, None)
 
     @contextmanager

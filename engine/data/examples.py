@@ -25,18 +25,41 @@ class Batch:
         index: place of each example in the split of the *full* data set, int64 (B,), on the views'
             device; a training subset leaves it as it is, so that masks drawn by it agree between sizes.
         lengths: text only: lengths_B, int64, on the CPU, where ``pack_padded_sequence`` wants it.
-        unlabelled: further examples for the methods that also learn from unlabelled data.
+        extra: how many of the last rows were added from the unlabelled examples; ``labels`` covers them
+            too where they are pseudo-labelled, and is shorter than the batch where they are not.
+        attacked: the examples with perturbations that were made before the step (adaptive adversarial
+            training), shaped as ``views[0]``; None where an attack is made in the step, or none.
+        chosen: rows of the batch that are attacked, int64 (n,), on the views' device; None for all.
     """
 
     views: tuple[Tensor, ...]
     labels: Tensor | None
     index: Tensor
     lengths: Tensor | None = None
-    unlabelled: Batch | None = None
+    extra: int = 0
+    attacked: Tensor | None = None
+    chosen: Tensor | None = None
 
     def __len__(self) -> int:
-        """B, the unlabelled part not counted."""
+        """B, all rows."""
         return len(self.index)
+
+    def rows(self, rows: Tensor) -> Batch:
+        """Some labelled rows of one view, in any order."""
+        lengths = None if self.lengths is None else self.lengths[rows.cpu()]
+        return Batch((self.views[0][rows],), self.labels[rows] if self.labels is not None else None,
+                     self.index[rows], lengths)  # fmt: skip
+
+    def part(self, first: int, end: int) -> Batch:
+        """Rows ``first`` to ``end``, without ``chosen``."""
+        return Batch(
+            views=tuple(view[first:end] for view in self.views),
+            labels=None if self.labels is None else self.labels[first:end],
+            index=self.index[first:end],
+            lengths=None if self.lengths is None else self.lengths[first:end],
+            extra=max(0, min(end, len(self)) - max(first, len(self) - self.extra)),
+            attacked=None if self.attacked is None else self.attacked[first:end],
+        )
 
 
 class Examples(ABC):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from engine.errors import InputError
 from engine.models.base import INPUT, ModelInfo
 from engine.settings import Frozen, NonNegative, Probability
-from engine.slots.ascent import Ascent, InputAscent
+from engine.slots.ascent import Ascent
+from engine.slots.attack import PIXELS, Range
 from engine.slots.slots import Slots
+from engine.slots.weight import RandomRelative, Relative
 
 
 class Preset(Frozen):
@@ -76,16 +78,12 @@ def split_targets(
     return tuple(sorted(inputs)), tuple(sorted(weights))
 
 
-class Composition(Frozen):
+class Composition(Slots):
     """A method written out slot by slot, for what no paper tried.
 
     >>> Composition.model_validate({"weight": {"targets": ["fc.*"], "epsilon": 1}}).weight.steps
     1
     """
-
-    input: InputAscent | None = None
-    weight: Ascent | None = None
-    clean: NonNegative = 1.0
 
     def slots(self, model: ModelInfo) -> Slots:
         """The slots with their target patterns resolved.
@@ -93,25 +91,48 @@ class Composition(Frozen):
         Raises:
             InputError: a target matches no parameter, or stands in the wrong slot.
         """
-        filled: dict[str, Any] = {"clean": self.clean}
-        for place, slot in (("input", self.input), ("weight", self.weight)):
-            if slot is not None:
-                filled[place] = slot.model_copy(update={"targets": self._targets(place, slot, model)})
+        filled: dict[str, Any] = {name: getattr(self, name) for name in Slots.model_fields}
+        for place in ("input", "weight"):
+            slot = filled[place]
+            if isinstance(slot, (Ascent, Relative, RandomRelative)):
+                filled[place] = slot.model_copy(update={"targets": _resolved(place, slot, model)})
         return Slots(**filled)
 
-    @staticmethod
-    def _targets(place: str, slot: Ascent, model: ModelInfo) -> tuple[str, ...]:
-        found: list[str] = []
-        for i, pattern in enumerate(slot.targets):
-            where = f"method.{place}.targets.{i}"
-            names = model.resolve(pattern, where)
-            for name in names:
-                is_input = name in (INPUT, model.input_parameter)
-                if is_input != (place == "input"):
-                    legal = "the input in the input slot, other parameters in the weight slot"
-                    raise InputError(where, repr(pattern), legal)
-            found += names
-        if place == "input" and len(set(found)) > 1:
-            legal = "one of input (the activations) and embedding (the matrix)"
-            raise InputError("method.input.targets", list(slot.targets), legal)
-        return tuple(sorted(set(found)))
+
+def _resolved(place: str, slot: Ascent | Relative | RandomRelative, model: ModelInfo) -> tuple[str, ...]:
+    found: list[str] = []
+    ascent = isinstance(slot, Ascent)
+    for i, pattern in enumerate(slot.targets):
+        where = f"method.{place}.targets.{i}"
+        names = model.resolve(pattern, where)
+        for name in names:
+            is_input = name == INPUT or (ascent and name == model.input_parameter)
+            if is_input != (place == "input"):
+                legal = "the input in the input slot, other parameters in the weight slot"
+                raise InputError(where, repr(pattern), legal)
+        found += names
+    if place == "input" and len(set(found)) > 1:
+        legal = "one of input (the activations) and embedding (the matrix)"
+        raise InputError("method.input.targets", list(slot.targets), legal)
+    return tuple(sorted(set(found)))
+
+
+def relative(
+    settings: Relative | RandomRelative | None, model: ModelInfo
+) -> Relative | RandomRelative | None:
+    """A preset's weight perturbation with its targets resolved."""
+    if settings is None:
+        return None
+    return settings.model_copy(update={"targets": _resolved("weight", settings, model)})
+
+
+def pixels(model: ModelInfo, clamp: Range | None = PIXELS) -> Range | None:
+    """The range of an attacked input: that of pixels, none for the embedding of a text."""
+    return clamp if model.kind == "image" else None
+
+
+WeightBlock = Annotated[
+    Annotated[Relative, Tag("relative")] | Annotated[RandomRelative, Tag("random")],
+    Discriminator("kind"),
+]
+"""A preset's setting ``weight``: AWP (``kind: relative``) or its random control (``kind: random``)."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 INPUT = "input"
 """The target that stands for the input tensor: pixels, or the embedded tokens of a text."""
 
+WEIGHTS = "weights"
+"""The target that stands for all weight matrices, filters and embeddings (:attr:`ModelInfo.weights`)."""
+
 Shape = tuple[int | None, int | None, int | None]
 """(C, H, W) of an image; None in a place takes any."""
 
@@ -81,6 +84,8 @@ class ModelInfo:
         parameters: names of all trainable parameters, in the model's order.
         aliases, kind, shape, task: as in :class:`ModelConfig`, under these settings.
         sites: names of its dropout sites (:mod:`engine.models.dropout`).
+        weights: parameters of more than one dimension named "weight", which weight perturbations
+            relative to the weights act on (the rule of AWP's released code).
     """
 
     config: dict[str, Any]
@@ -91,6 +96,7 @@ class ModelInfo:
     shape: Shape | None = None
     sites: tuple[str, ...] = ()
     task: Task = "classification"
+    weights: tuple[str, ...] = ()
 
     def check(self, data: DataInfo) -> None:
         """Refuse data that the model cannot take.
@@ -111,7 +117,9 @@ class ModelInfo:
         return self.aliases.get("embedding") if self.kind == "text" else None
 
     def resolve(self, pattern: str, where: str) -> tuple[str, ...]:
-        """Parameter names that an alias or a glob pattern stands for; ``input`` stands for itself.
+        """Parameter names that an alias or a glob pattern stands for.
+
+        ``input`` stands for itself, ``weights`` for all of :attr:`weights`.
 
         >>> info = ModelInfo({}, {}, ("conv1.weight", "conv1.bias"), {"conv1.w": "conv1.weight"})
         >>> info.resolve("conv1.w", "targets"), info.resolve("conv?.*", "targets")
@@ -122,6 +130,8 @@ class ModelInfo:
         """
         if pattern == INPUT:
             return (INPUT,)
+        if pattern == WEIGHTS:
+            return self.weights
         wanted = self.aliases.get(pattern, pattern)
         found = tuple(name for name in self.parameters if fnmatchcase(name, wanted))
         if not found:

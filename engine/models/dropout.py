@@ -43,7 +43,8 @@ class Dropout(nn.Module):
     Attributes:
         name: the site's name in its network, set by :func:`sites`.
         noise: where M comes from; None draws from torch's generator.
-        mask: used in place of M / (1 - p), in both modes; None draws. Same shape as h.
+        mask: used in place of M / (1 - p), in both modes; None draws. Broadcasts against h.
+        recording: whether the shape of h and the M of the last pass are kept, as ``shape`` and ``drawn``.
 
     Source: Srivastava et al. (JMLR 2014).
     """
@@ -54,9 +55,14 @@ class Dropout(nn.Module):
         self.name = ""
         self.noise: Noise | None = None
         self.mask: Tensor | None = None
+        self.recording = False
+        self.shape: tuple[int, ...] = ()
+        self.drawn: Tensor | None = None
 
     def forward(self, h: Tensor) -> Tensor:
         """The masked h, of any shape (B, ...)."""
+        if self.recording:
+            self.shape, self.drawn = tuple(h.shape), None
         if self.mask is not None:
             return h * self.mask
         if not self.training or self.p == 0:
@@ -71,7 +77,10 @@ class Dropout(nn.Module):
         """M for h, bool."""
         assert self.noise is not None
         noise, place = self.noise, f"dropout:{self.name}:{self.noise.branch}"
-        return bernoulli(noise.seed, noise.step, place, noise.rows, tuple(h.shape), 1 - self.p)
+        kept = bernoulli(noise.seed, noise.step, place, noise.rows, tuple(h.shape), 1 - self.p)
+        if self.recording:
+            self.drawn = kept
+        return kept
 
     def extra_repr(self) -> str:
         """Shown by ``print(network)``."""
@@ -94,18 +103,22 @@ def sites(network: nn.Module) -> dict[str, Dropout]:
 def noisy(network: nn.Module, noise: Noise) -> Iterator[None]:
     """Inside the block every site draws its mask from ``noise``."""
     found = sites(network).values()
+    before = [site.noise for site in found]
     for site in found:
         site.noise = noise
     try:
         yield
     finally:
-        for site in found:
-            site.noise = None
+        for site, held in zip(found, before, strict=True):
+            site.noise = held
 
 
 @contextmanager
 def masked(network: nn.Module, masks: Mapping[str, Tensor]) -> Iterator[None]:
     """Inside the block the named sites use these masks in place of random ones."""
+    if not masks:
+        yield
+        return
     found = sites(network)
     for name, mask in masks.items():
         found[name].mask = mask
@@ -114,3 +127,13 @@ def masked(network: nn.Module, masks: Mapping[str, Tensor]) -> Iterator[None]:
     finally:
         for name in masks:
             found[name].mask = None
+
+
+@contextmanager
+def recorded(site: Dropout) -> Iterator[None]:
+    """Inside the block the site keeps the shape it sees and the mask it draws."""
+    site.recording = True
+    try:
+        yield
+    finally:
+        site.recording = False

@@ -7,6 +7,7 @@ workers' number nor a loss scale changes them. The same functions serve training
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,12 +35,15 @@ class Draw:
     rows: Tensor
 
 
-def ascend(settings: Attack, x: Tensor, gradient: Gradient, draw: Draw) -> Tensor:
+def ascend(
+    settings: Attack, x: Tensor, gradient: Gradient, draw: Draw, inside: Tensor | None = None
+) -> Tensor:
     """r after K steps from the start; x + r has the range that the settings ask for.
 
     Args:
         settings: norm, radius, steps, start and mask. x: clean inputs (B, ...).
         gradient: grad_r of the summed loss at x + r, shaped as x.
+        inside: 1 where the input has content and 0 at a text's padding, where no start is drawn.
 
     >>> import torch
     >>> x, draw = torch.full((1, 2), 0.5), Draw(0, 0, torch.arange(1))
@@ -47,7 +51,8 @@ def ascend(settings: Attack, x: Tensor, gradient: Gradient, draw: Draw) -> Tenso
     >>> ascend(fgsm, x, lambda r: torch.tensor([[3.0, -2.0]]), draw)
     tensor([[ 0.1000, -0.1000]])
     """
-    r = within(start(settings, x, draw), x, settings.norm, settings.epsilon, settings.clamp)
+    r = start(settings, x, draw)
+    r = within(r if inside is None else r * inside, x, settings.norm, settings.epsilon, settings.clamp)
     mask = None
     if settings.p < 1:
         mask = bernoulli(draw.seed, draw.step, "attack", draw.rows, tuple(x.shape), settings.p)
@@ -69,7 +74,7 @@ def direction(g: Tensor, norm: Norm) -> Tensor:
     return chain.normalise({"r": g}, "sample")["r"]
 
 
-def within(r: Tensor, x: Tensor, norm: Norm, epsilon: float | Tensor, clamp: Range | None) -> Tensor:
+def within(r: Tensor, x: Tensor, norm: Norm, epsilon: float, clamp: Range | None) -> Tensor:
     """r projected onto the ball of each example, then x + r onto the range."""
     r = r.clamp(-epsilon, epsilon) if norm == "linf" else chain.project({"r": r}, epsilon, "sample")["r"]
     return r if clamp is None else (x + r).clamp(*clamp) - x
@@ -90,13 +95,30 @@ def start(settings: Attack, x: Tensor, draw: Draw) -> Tensor:
     return (size * settings.epsilon * d * radius_B1.view(-1, *[1] * (x.dim() - 1))).to(x)
 
 
-def virtual(settings: Virtual, x: Tensor, gradient: Gradient, draw: Draw) -> Tensor:
+def spread(draw: Draw, shape: tuple[int, ...], size: float, inside: Tensor | None = None) -> Tensor:
+    """r uniform in (-1, 1) * size / sqrt(n) over each example's n elements, so that ||r||_2 <= size.
+
+    Source: FreeLB's released code, for the start of its ascent.
+    """
+    u = 2 * uniform(draw.seed, draw.step, "start", draw.rows, shape) - 1
+    if inside is None:
+        return u * (size / math.prod(shape[1:]) ** 0.5)
+    filled_B11: Tensor = inside.sum((1, 2), keepdim=True) * shape[-1]
+    scale_B11: Tensor = size / filled_B11.sqrt()
+    return u * inside * scale_B11
+
+
+def virtual(
+    settings: Virtual, x: Tensor, gradient: Gradient, draw: Draw, inside: Tensor | None = None
+) -> Tensor:
     """The virtual adversarial perturbation epsilon d.
 
     Args:
-        gradient: grad_r KL(f(x) || f(x + r)), summed over the examples.
+        gradient: grad_r KL(f(x) || f(x + r)), summed over the examples. inside: as in :func:`ascend`.
     """
     random = normal(draw.seed, draw.step, "virtual", draw.rows, tuple(x.shape)).to(x)
+    if inside is not None:
+        random = random * inside
     d = chain.normalise({"r": random}, "sample")["r"]
     for _ in range(settings.iterations):
         d = chain.normalise({"r": gradient(settings.xi * d)}, "sample")["r"]

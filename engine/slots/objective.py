@@ -13,7 +13,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from engine.errors import InputError
-from engine.settings import Flag, Frozen, NonNegative, Whole
+from engine.settings import Flag, Frozen, NonNegative, Probability, Whole
 
 Branch = Literal["attack", "dropout", "view", "ensemble"]
 Divergence = Literal["ce", "margin", "kl", "squared", "mart"]
@@ -70,7 +70,8 @@ class Objective(Frozen):
         terms: what else is added.
         entropy: weight of the conditional entropy -sum_c p_c log p_c, averaged over the unlabelled
             examples.
-        unlabelled: lambda of Eq. 4 of AWP: weight of pseudo-labelled examples in the labelled losses.
+        unlabelled: lambda of Eq. 4 of AWP: weight of pseudo-labelled examples beside labelled ones.
+        momentum: alpha of the ensemble.
 
     Source: Adversarial Dropout, Eq. 6 and 7 (the entropy is in its released code); AWP, Eq. 1-4.
     """
@@ -79,6 +80,7 @@ class Objective(Frozen):
     terms: tuple[Term, ...] = ()
     entropy: NonNegative = 0.0
     unlabelled: NonNegative = 1.0
+    momentum: Probability = 0.6
 
     def uses(self, branch: Branch) -> bool:
         """Whether some term looks at this branch."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+from engine.models.base import WEIGHTS
 from engine.settings import Count, Frozen, NonNegative, Positive, Probability, Whole
-
-WEIGHTS = "weights"
-"""The target that stands for all weight matrices: parameters of more than one dimension named "weight"."""
 
 
 class Relative(Frozen):

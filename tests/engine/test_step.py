@@ -48,7 +48,7 @@ def one_example() -> Batch:
 def update(slots: Slots, step: int = 0) -> tuple[list[float], list[float]]:
     """First column of grad W and grad b of the update; the second column is zero, since x_2 = 0."""
     network = Linear()
-    Stepper(network, network, slots, seed=0, workers=Workers()).gradients(one_example(), step, 1)
+    Stepper(network, slots, seed=0, workers=Workers()).gradients(one_example(), step, 1)
     assert network.weight.grad is not None
     assert network.bias.grad is not None
     assert network.weight.grad[:, 1].tolist() == [0.0, 0.0]
@@ -163,7 +163,7 @@ def test_dropattack_takes_1_plus_2k_passes(make_network: Callable[..., Any], ste
     counts = counting(network)
     weight = Ascent(targets=("conv2.weight",), epsilon=1.0, p=0.5, steps=steps)
     slots = Slots(input=InputAscent(targets=("input",), epsilon=1.0, p=0.5, steps=steps), weight=weight)
-    Stepper(network, network, slots, 0, Workers()).gradients(batch, 0, 6)
+    Stepper(network, slots, 0, Workers()).gradients(batch, 0, 6)
     assert counts == dict.fromkeys(counts, 1 + 2 * steps)
     assert slots.passes == 1 + 2 * steps
 
@@ -172,7 +172,7 @@ def test_dropattack_takes_1_plus_2k_passes(make_network: Callable[..., Any], ste
 def test_pgd_takes_no_weight_gradients_in_between(make_network: Callable[..., Any], steps: int) -> None:
     network, batch = make_network({"name": "lenet5_8x8"})
     counts = counting(network)
-    Stepper(network, network, of({"name": "pgd", "steps": steps}), 0, Workers()).gradients(batch, 0, 6)
+    Stepper(network, of({"name": "pgd", "steps": steps}), 0, Workers()).gradients(batch, 0, 6)
     assert counts == {"forward": 1 + steps, "backward": 1 + steps, "learnt": 2}
 
 
@@ -201,7 +201,7 @@ def test_one_graph_is_alive_at_a_time(make_network: Callable[..., Any]) -> None:
     names = tuple(name for name, _ in network.named_parameters())
     slots = Composition.model_validate(method).slots(ModelInfo({}, {}, names, {}))
     with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
-        Stepper(network, network, slots, 0, Workers()).gradients(batch, 0, 6)
+        Stepper(network, slots, 0, Workers()).gradients(batch, 0, 6)
     assert before == [0] * 7
     assert min(after) > 0
 
@@ -211,7 +211,7 @@ def attacked(make_network: Callable[..., Any]) -> tuple[nn.Module, Batch, Steppe
     network, batch = make_network({"name": "lenet5_8x8"})
     weight = Ascent(targets=("conv1.weight", "fc3.bias"), epsilon=3.0, p=0.5, steps=3)
     slots = Slots(input=InputAscent(targets=("input",), epsilon=3.0, p=0.5, steps=3), weight=weight)
-    return network, batch, Stepper(network, network, slots, 0, Workers())
+    return network, batch, Stepper(network, slots, 0, Workers())
 
 
 @pytest.mark.parametrize("fail_at", [None, 0, 2, 4, 6])

@@ -171,7 +171,7 @@ def test_the_step_is_what_the_formulas_say(
     network, batch = make_network(model, seed=1)
     slots = resolved(model, method)
     expected = oracle(network, batch, slots)
-    Stepper(network, network, slots, SEED, Workers()).gradients(batch, STEP, len(batch))
+    Stepper(network, slots, SEED, Workers()).gradients(batch, STEP, len(batch))
     for name, w in network.named_parameters():
         assert w.grad is not None
         error = (w.grad - expected[name]).norm() / expected[name].norm()
@@ -190,7 +190,7 @@ def test_the_cases_differ(make_network: Callable[..., Any]) -> None:
 def test_clean_leaves_sums_and_gradients(make_network: Callable[..., Any]) -> None:
     network, batch = make_network(LENET)
     slots = resolved(LENET, dropattack(*CONV))
-    clean = Stepper(network, network, slots, SEED, Workers()).gradients(batch, STEP, len(batch))
+    clean = Stepper(network, slots, SEED, Workers()).gradients(batch, STEP, len(batch))
     logits_BC = network(batch.views[0])
     assert clean.loss == nn.functional.cross_entropy(logits_BC, batch.labels, reduction="sum")
     assert clean.correct == (logits_BC.argmax(1) == batch.labels).sum()

@@ -71,7 +71,7 @@ def test_a_step_learns_and_leaves_nothing_behind(
     slots = preset(method).slots(describe(settings)).collapsed()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     before = {name: w.detach().clone() for name, w in network.named_parameters()}
-    Stepper(network, network, slots, 0, Workers()).gradients(batch, 0, len(batch))
+    Stepper(network, slots, 0, Workers()).gradients(batch, 0, len(batch))
     assert all(torch.equal(w, before[name]) for name, w in network.named_parameters()), "restored"
     optimizer.step()
     assert all(not torch.equal(w, before[name]) for name, w in network.named_parameters()), "learnt"

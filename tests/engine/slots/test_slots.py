@@ -138,10 +138,10 @@ def test_the_long_form_carried_out_as_written_gives_the_same_direction(
         network, batch = make_network({"name": "lenet5_8x8"})
         network.float()
         batch = type(batch)((batch.views[0].float(),), batch.labels, batch.index)
-        Stepper(network, network, slots, 0, Workers()).gradients(batch, 0, 6)
+        Stepper(network, slots, 0, Workers()).gradients(batch, 0, 6)
         found.append({n: w.grad for n, w in network.named_parameters()})
     network.zero_grad()
-    Stepper(network, network, Slots(), 0, Workers()).gradients(batch, 0, 6)
+    Stepper(network, Slots(), 0, Workers()).gradients(batch, 0, 6)
     for name, w in network.named_parameters():
         expected = found[1][name] + silent * w.grad
         assert (found[0][name] - expected).norm() <= 1e-5 * expected.norm(), name

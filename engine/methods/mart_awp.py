@@ -1,0 +1,25 @@
+"""MART-AWP: MART with adversarial weight perturbation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from engine.methods import mart
+from engine.methods.adversarial import awp
+from engine.methods.base import WeightBlock
+
+
+class Config(mart.Config):
+    """MART's objective at theta + v, with v the worst case of that objective, ||v_l|| <= gamma ||w_l||.
+
+    :mod:`engine.methods.mart` with gamma = 0.005 (section 5.1). Its training code was not released.
+
+    Attributes:
+        norm, epsilon, steps, step_size, start, start_size, clamp, mode, statistics, beta: as of MART.
+        weight: the weight perturbation (:class:`engine.slots.weight.Relative`).
+
+    Source: AWP, appendix D.3, Eq. 17.
+    """
+
+    name: Literal["mart_awp"]  # type: ignore[assignment]
+    weight: WeightBlock | None = awp(0.005)
