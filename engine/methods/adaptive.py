@@ -1,4 +1,4 @@
-"""Adaptive adversarial training: a few examples of each epoch are attacked, drawn by their gradients' norm."""
+"""Adaptive adversarial training: a few examples of each epoch are attacked, drawn by gradient norm."""
 
 from __future__ import annotations
 

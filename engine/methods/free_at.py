@@ -12,7 +12,7 @@ from engine.slots.slots import Slots
 
 
 class Config(Preset):
-    """m times on each batch:  theta <- update(grad_theta L(theta, x + r)),  r <- clip(r + epsilon sign(grad_r L)).
+    """m times a batch:  theta <- update(grad_theta L(theta, x + r)),  r <- clip(r + epsilon sign(grad_r L)).
 
     r is carried over to the next batch, by place (images), or drawn anew (texts). Each replay is an update
     of the weights, so that m times fewer epochs cost as much as standard training.

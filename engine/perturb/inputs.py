@@ -103,9 +103,9 @@ def spread(draw: Draw, shape: tuple[int, ...], size: float, inside: Tensor | Non
     u = 2 * uniform(draw.seed, draw.step, "start", draw.rows, shape) - 1
     if inside is None:
         return u * (size / math.prod(shape[1:]) ** 0.5)
-    filled_B11: Tensor = inside.sum((1, 2), keepdim=True) * shape[-1]
-    scale_B11: Tensor = size / filled_B11.sqrt()
-    return u * inside * scale_B11
+    filled_B11 = inside.sum((1, 2), keepdim=True) * shape[-1]
+    spread_out: Tensor = u * inside * (size / filled_B11.sqrt())
+    return spread_out
 
 
 def virtual(
