@@ -192,6 +192,10 @@ class Trial(Frozen):
         size = data.info().sizes.get("train")
         if size is not None and data.train_size is not None and data.train_size > size:
             raise InputError("data.train_size", data.train_size, f"at most {size}, the training examples")
+        if size is not None and data.labelled is not None:
+            used = size if data.train_size is None else data.train_size
+            if data.labelled > used:
+                raise InputError("data.labelled", data.labelled, f"at most {used}, the training examples")
         return data
 
     @model_validator(mode="after")

@@ -77,21 +77,18 @@ def evaluation_key(trial: Trial, evaluation: EvaluationConfig) -> str:
 
 
 def data_hash(trial: Trial) -> str:
-    """Hash of everything that decides the examples: content, preprocessing and its version."""
+    """Hash of everything that decides the examples: content, preprocessing and its version, selection."""
     return _digest(_data(trial))
 
 
 def _data(trial: Trial) -> dict[str, Any]:
-    form = {
+    return {
         "content": trial.data.content(),
         "version": trial.data.version,
         **trial.data.preprocessing(),
+        **trial.data.selection(),
         "name": trial.data.name,
     }
-    size = trial.data.train_size
-    if size is not None and size != trial.data.info().sizes.get("train"):
-        form["train_size"] = size
-    return form
 
 
 def _plugins(trial: Trial) -> dict[str, str]:

@@ -8,14 +8,15 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from engine.data.base import Arrays, Converted, DataConfig, DataInfo, Split
+from engine.data.base import Arrays, Split
+from engine.data.images import ImageConfig
 from engine.data.subset import stratified_order
 from engine.errors import InputError
 
 _CONTENT = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 
 
-class Config(DataConfig):
+class Config(ImageConfig):
     """1,797 grey images of 8 x 8 pixels with values 0 ... 16, ten classes.
 
     The published set has no split. Ours is fixed, whatever a trial's seed: the stratified order of seed
@@ -25,20 +26,22 @@ class Config(DataConfig):
     Source: Alpaydin and Kaynak (1998), the test part of UCI's optical recognition of handwritten digits.
     """
 
+    shape: ClassVar[tuple[int, int, int]] = (1, 8, 8)
+    scale: ClassVar[float] = 16.0
     sizes: ClassVar[dict[Split, int]] = {"train": 1437, "val": 180, "test": 180}
     split_seed: ClassVar[int] = 0
 
     name: Literal["digits"]
 
-    def info(self) -> DataInfo:
-        """Images of shape (1, 8, 8), ten classes."""
-        return DataInfo("image", classes=10, sizes=self.sizes, shape=(1, 8, 8))
+    def split_sizes(self) -> dict[Split, int]:
+        """1,437 / 180 / 180."""
+        return self.sizes
 
     def content(self) -> str:
         """SHA-256 of the pixels, then of the labels, one byte each, in scikit-learn's order."""
         return _CONTENT
 
-    def convert(self, root: Path | None) -> Converted:
+    def read(self, root: Path | None) -> dict[Split, Arrays]:
         """Read the images from scikit-learn; ``root`` is not looked at."""
         from sklearn.datasets import load_digits
 
@@ -51,8 +54,7 @@ class Config(DataConfig):
             raise InputError("sklearn.datasets.load_digits", f"content with SHA-256 {found}", legal)
         cuts = np.cumsum([self.sizes["train"], self.sizes["val"]])
         parts = np.split(stratified_order(y, self.split_seed), cuts)
-        splits = {
+        return {
             split: Arrays(x[rows], y[rows])
             for split, rows in zip(self.sizes, map(np.sort, parts), strict=True)
         }
-        return Converted(splits, self.info(), self.content(), scale=16.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,8 @@ class Batch:
 
     Attributes:
         views: the examples, once or in several variants; ``views[0]`` is what is trained on. Images are
-            x_BCHW, float32 in [0, 1]; texts are token ids x_BT, int64, filled up with 0 to the longest.
+            x_BCHW, float32 in the data set's range; texts are token ids x_BT, int64, filled up with 0 to
+            the longest.
         labels: y_B, int64; None where they are unknown.
         index: place of each example in the split of the *full* data set, int64 (B,), on the views'
             device; a training subset leaves it as it is, so that masks drawn by it agree between sizes.
@@ -66,19 +68,23 @@ class Examples(ABC):
     """The examples of one split, or a subset of them, on a device.
 
     Attributes:
-        labels: y_N, int64, on the device.
+        labels: y_N, int64, on the device; None where they are unknown.
         index: place of each example in the full split, int64 (N,), on the device.
         lengths: text only: lengths_N, int64, on the CPU.
     """
 
     lengths: Tensor | None = None
 
-    def __init__(self, labels: Tensor, index: Tensor) -> None:
+    def __init__(self, labels: Tensor | None, index: Tensor) -> None:
         self.labels, self.index = labels, index
 
     @staticmethod
     def load(
-        arrays: Arrays, scale: float, device: torch.device, keep: NDArray[np.int64] | None = None
+        arrays: Arrays,
+        scale: float,
+        device: torch.device,
+        keep: NDArray[np.int64] | None = None,
+        first: int = 0,
     ) -> Examples:
         """Put a split on a device, once; on the CPU the converted file itself is used.
 
@@ -87,18 +93,40 @@ class Examples(ABC):
             scale: what a stored pixel is divided by.
             device: where batches are wanted.
             keep: places of the examples to use; None uses all.
+            first: what ``index`` says of the first example, for examples that are counted on from others.
         """
-        rows = np.arange(len(arrays.y)) if keep is None else keep
-        labels, index = _moved(arrays.y[rows], device), _moved(rows, device)
+        labels, index = _moved(arrays.y, device), _moved(np.arange(len(arrays.y)) + first, device)
+        examples: Examples
         if arrays.offsets is None:
-            x = arrays.x if keep is None else arrays.x[keep]
-            return _Images(labels, index, _stored(x, device), scale)
-        starts, lengths = arrays.offsets[rows], np.diff(arrays.offsets)[rows]
-        return _Texts(labels, index, _stored(arrays.x, device), starts, lengths)
+            examples = _Images(labels, index, _stored(arrays.x, device), scale)
+        else:
+            starts, lengths = arrays.offsets[:-1], np.diff(arrays.offsets)
+            examples = _Texts(labels, index, _stored(arrays.x, device), starts, lengths)
+        return examples if keep is None else examples.part(keep)
+
+    def part(self, keep: NDArray[np.int64], labelled: bool = True) -> Examples:
+        """Some of the examples, without another copy of them.
+
+        Args:
+            keep: their places among these examples, int64 (n,).
+            labelled: whether they keep their labels.
+        """
+        part, rows = copy(self), _moved(keep, self.index.device)
+        part.index = self.index[rows]
+        part.labels = self.labels[rows] if labelled and self.labels is not None else None
+        part._keep(rows)
+        return part
+
+    @abstractmethod
+    def _keep(self, rows: Tensor) -> None:
+        """Leave out the other examples, in place."""
+
+    def _labels_of(self, index: Tensor) -> Tensor | None:
+        return None if self.labels is None else self.labels[index]
 
     def __len__(self) -> int:
         """N, the number of examples."""
-        return len(self.labels)
+        return len(self.index)
 
     @abstractmethod
     def batch(self, index: Tensor) -> Batch:
@@ -116,12 +144,17 @@ class _Images(Examples):
     def __init__(self, labels: Tensor, index: Tensor, x: Tensor, scale: float) -> None:
         super().__init__(labels, index)
         self._x, self._scale = x, scale
+        self._rows: Tensor | None = None  # where each example is in x; None for one after the other
 
     def batch(self, index: Tensor) -> Batch:
         index = index.to(self._x.device, non_blocking=True)
+        rows_B = index if self._rows is None else self._rows[index]
         # index_select is three times as fast as x[index] on rows of bytes.
-        x_BCHW = self._x.index_select(0, index).to(torch.float32).div_(self._scale)
-        return Batch((x_BCHW,), self.labels[index], self.index[index])
+        x_BCHW = self._x.index_select(0, rows_B).to(torch.float32).div_(self._scale)
+        return Batch((x_BCHW,), self._labels_of(index), self.index[index])
+
+    def _keep(self, rows: Tensor) -> None:
+        self._rows = rows if self._rows is None else self._rows[rows]
 
 
 class _Texts(Examples):
@@ -149,7 +182,11 @@ class _Texts(Examples):
         inside_BT = place_T < self._lengths[index, None]
         place_BT = (self._starts[index, None] + place_T).clamp_(max=len(self._tokens) - 1)
         x_BT = self._tokens.take(place_BT).to(torch.int64).mul_(inside_BT)
-        return Batch((x_BT,), self.labels[index], self.index[index], lengths_B)
+        return Batch((x_BT,), self._labels_of(index), self.index[index], lengths_B)
+
+    def _keep(self, rows: Tensor) -> None:
+        self._starts, self._lengths = self._starts[rows], self._lengths[rows]
+        self.lengths = self.lengths[rows.cpu()]
 
 
 def _moved(values: NDArray[np.generic], device: torch.device) -> Tensor:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from engine.components import find
 from engine.data.base import DataConfig
-from engine.data.idx import IdxConfig
 from engine.errors import InputError
 
 
@@ -26,22 +25,9 @@ def fetch(name: str, root: Path) -> None:
     missing = config.missing(root)
     if not missing:
         return
-    if not isinstance(config, IdxConfig):
-        how = getattr(config, "source", f"put these files there: {', '.join(missing)}")
-        raise InputError(
-            "data.name", repr(name), f"a data set that can be downloaded; for this one, {how} ({root})"
-        )
-    _download(config, root / name)
-
-
-def _download(config: IdxConfig, folder: Path) -> None:
-    """Download through torchvision, into the layout that :class:`IdxConfig` looks for first."""
-    from torchvision import datasets
-
-    published = getattr(datasets, config.published)
     try:
-        published(str(folder), train=True, download=True)
+        config.download(root)
     except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError once all mirrors failed
-        place = folder / config.published / "raw"
-        legal = f"the download failed ({error}); try again, or put the four idx files into {place}"
-        raise InputError("data.name", repr(config.name), legal) from error
+        places = ", ".join(missing)
+        legal = f"the download failed ({error}); try again, or put the published files there: {places}"
+        raise InputError("data.name", repr(name), legal) from error

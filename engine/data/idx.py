@@ -12,8 +12,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.base import Arrays, Converted, DataConfig, DataInfo
-from engine.errors import DataMissing, InputError
+from engine.data.images import Half, PublishedImages
+from engine.errors import InputError
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -61,30 +61,20 @@ def _content(path: Path, limit: int, wanted: str) -> bytes:
         raise InputError(str(path), f"a file that cannot be read ({error})", wanted) from error
 
 
-class IdxConfig(DataConfig):
+class IdxConfig(PublishedImages):
     """Grey 28 x 28 images, ten classes, 60,000 for training and 10,000 for testing, in four idx files.
 
-    Split: 50,000 / 10,000 / 10,000 as in Table 1 of DropAttack. The paper does not say which 10,000 are the
+    Split: 50,000 / 10,000 / 10,000 as in Table 1 of DropAttack; ``validation: 5000`` gives the 55,000 /
+    5,000 / 10,000 of Adaptive Adversarial Training. Neither paper says which images are the
     validation set; here they are the last of the published training set, which is the customary choice.
 
     Attributes:
-        published: name of the set in ``torchvision.datasets``, which names its folder too.
         digests: SHA-256 of each published file, decompressed.
-        counts: published training and test images. validation: how many of the former are held out.
-        side: height and width.
     """
 
-    published: ClassVar[str]
     digests: ClassVar[dict[str, str]]
     counts: ClassVar[tuple[int, int]] = (60_000, 10_000)
-    validation: ClassVar[int] = 10_000
-    side: ClassVar[int] = 28
-
-    def info(self) -> DataInfo:
-        """Images of shape (1, 28, 28), ten classes."""
-        train, test = self.counts
-        sizes = {"train": train - self.validation, "val": self.validation, "test": test}
-        return DataInfo("image", classes=10, sizes=sizes, shape=(1, self.side, self.side))  # type: ignore[arg-type]
+    shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
 
     def content(self) -> str:
         """SHA-256 over the SHA-256 of the four files, in the order of :data:`FILES`."""
@@ -95,25 +85,24 @@ class IdxConfig(DataConfig):
         folder = Path("$PERTURB_DATA" if root is None else root) / self._folders()[0]
         return [str(folder / stem) for stem in FILES if self._find(stem, root) is None]
 
-    def convert(self, root: Path | None) -> Converted:
+    def download(self, root: Path) -> None:
+        """Download through torchvision, into the layout that is looked in first."""
+        from torchvision import datasets
+
+        getattr(datasets, self.published)(str(root / self.name), train=True, download=True)
+
+    def halves(self, root: Path | None) -> tuple[Half, Half]:
         """Read and check the four files."""
         train, test = self.counts
         x, y = self._read(TRAIN_IMAGES, root, train), self._read(TRAIN_LABELS, root, train)
         x_test, y_test = self._read(TEST_IMAGES, root, test), self._read(TEST_LABELS, root, test)
-        cut = train - self.validation
-        parts = {"train": (x[:cut], y[:cut]), "val": (x[cut:], y[cut:]), "test": (x_test, y_test)}
-        splits = {split: Arrays(x[:, None], y.astype(np.int64)) for split, (x, y) in parts.items()}
-        return Converted(splits, self.info(), self.content(), scale=255.0)  # type: ignore[arg-type]
+        return (x[:, None], y.astype(np.int64)), (x_test[:, None], y_test.astype(np.int64))
 
     def _read(self, stem: str, root: Path | None, count: int) -> NDArray[np.uint8]:
         path = self._find(stem, root)
         if path is None:
-            looked = ", ".join(str(root / f) for f in self._folders()) if root else "PERTURB_DATA is not set"
-            legal = (
-                f"{stem}[.gz] is missing ({looked}); run `perturb data fetch {self.name}` or set PERTURB_DATA"
-            )
-            raise DataMissing("data.name", repr(self.name), legal)
-        shape = (count, self.side, self.side) if "images" in stem else (count,)
+            raise self.absent(f"{stem}[.gz]", root, self._folders())
+        shape = (count, *self.shape[1:]) if "images" in stem else (count,)
         return read_idx(path, shape, self.digests[stem])
 
     def _find(self, stem: str, root: Path | None) -> Path | None:
@@ -122,6 +111,6 @@ class IdxConfig(DataConfig):
         names = [root / folder / f"{stem}{end}" for folder in self._folders() for end in ("", ".gz")]
         return next((path for path in names if path.is_file()), None)
 
-    def _folders(self) -> tuple[str, ...]:
+    def _folders(self) -> list[str]:
         """Where the files may be below the data folder; torchvision's layout first."""
-        return (f"{self.name}/{self.published}/raw", f"{self.published}/raw", self.name)
+        return [f"{self.name}/{self.published}/raw", f"{self.published}/raw", self.name]

@@ -32,7 +32,8 @@ def open_data(config: DataConfig, root: Path | None = None, cache: Path | None =
     once, one converts and the other waits.
 
     Args:
-        config: the data set; ``train_size`` is not applied (:func:`engine.data.subset.subset` does).
+        config: the data set; ``train_size`` and its other choices are not applied
+            (:func:`engine.data.loading.load` does).
         root: folder with the published files; ``PERTURB_DATA`` when None.
         cache: folder for converted data; :func:`engine.files.cache_folder` when None.
 
@@ -59,7 +60,7 @@ def open_data(config: DataConfig, root: Path | None = None, cache: Path | None =
 
 
 def arrow_path(config: DataConfig, cache: Path | None = None) -> Path:
-    """Where the converted data are or will be; equal for configs that differ in ``train_size`` alone."""
+    """Where the converted data are or will be; equal for configs that differ in their choices alone."""
     return (cache or cache_folder()) / "data" / f"{config.name}-{_identity(config)}.arrow"
 
 
@@ -126,12 +127,18 @@ def _read(path: Path, config: DataConfig) -> Converted | None:
         about = json.loads(batch.schema.metadata[b"perturb"])
         if about["identity"] != _identity(config):
             return None
-        info = DataInfo(**{**about["info"], "shape": tuple(about["info"]["shape"])})
+        info = _info(about["info"])
         splits = {s: _arrays(batch, s, info) for s in SPLITS if f"{s}.x" in batch.schema.names}
         words = tuple(batch.column("words").values.to_pylist())
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
         return None
     return Converted(splits, info, config.content(), about["scale"], words)
+
+
+def _info(form: dict[str, Any]) -> DataInfo:
+    """What was stored; files from before ``range`` was a field hold images in [0, 1]."""
+    lists = {name: tuple(form[name]) for name in ("shape", "range") if form.get(name) is not None}
+    return DataInfo(**{**form, **lists})
 
 
 def _arrays(batch: Any, split: str, info: DataInfo) -> Arrays:

@@ -22,6 +22,31 @@ def stratified_order(y: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     Returns:
         A permutation of 0 ... N - 1, int64 (N,).
     """
+    shuffled, rank, counts = _shuffled(y, seed)
+    return shuffled[np.argsort((rank + 0.5) / counts, kind="stable")]
+
+
+def balanced_order(y: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """A shuffled order of which every prefix has equally many examples of each class, to within one.
+
+    As :func:`stratified_order` with the places j instead of (j + 1/2) / n_c. Once a class is used up the
+    others go on.
+
+    Args:
+        y: labels, any whole numbers (N,).
+        seed: a whole number >= 0.
+
+    Returns:
+        A permutation of 0 ... N - 1, int64 (N,).
+    """
+    shuffled, rank, _ = _shuffled(y, seed)
+    return shuffled[np.argsort(rank, kind="stable")]
+
+
+def _shuffled(
+    y: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """A permutation_N and, for each of its places, the number within the class and the size of the class."""
     # The stream of RandomState is frozen (NEP 19); that of default_rng may change with numpy, and with it
     # the examples behind a key. SeedSequence takes seeds above 2**32, which RandomState(seed) refuses.
     generator = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
@@ -30,7 +55,7 @@ def stratified_order(y: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     grouped = np.argsort(classes, kind="stable")
     rank = np.empty(len(y), dtype=np.int64)
     rank[grouped] = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return shuffled[np.argsort((rank + 0.5) / counts[classes], kind="stable")]
+    return shuffled, rank, counts[classes]
 
 
 def subset(y: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
@@ -57,3 +82,31 @@ def subset(y: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
     if not 0 <= size <= len(y):
         raise InputError("data.train_size", size, f"at most {len(y)}, the training examples")
     return np.sort(stratified_order(y, seed)[:size])
+
+
+def labelled_subset(y: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
+    """Which examples keep their labels: equally many of each class, to within one.
+
+    For one seed a smaller set is contained in every larger one.
+
+    Args:
+        y: labels of the training examples (N,).
+        size: number of labels, 0 ... N.
+        seed: the trial's seed.
+
+    Returns:
+        Indices into ``y``, ascending, int64 (size,).
+
+    Raises:
+        InputError: some class has too few examples for an equal share.
+
+    >>> y = np.array([0, 0, 0, 0, 1, 1])
+    >>> y[labelled_subset(y, 4, seed=0)].tolist()
+    [0, 0, 1, 1]
+    """
+    _, counts = np.unique(y, return_counts=True)
+    most = int(counts.min()) * len(counts)
+    if not 0 <= size <= most:
+        legal = f"at most {most}: equally many of each class, of which the rarest has {counts.min()}"
+        raise InputError("data.labelled", size, legal)
+    return np.sort(balanced_order(y, seed)[:size])

@@ -22,8 +22,8 @@ def cells_of(sweep: Sweep, grid: Grid) -> list[Cell]:
 
 
 def data_of(cells: Iterable[Cell]) -> list[DataConfig]:
-    """The distinct data sets that cells train on, whatever their training sizes."""
-    return list({c.trial.data.model_copy(update={"train_size": None}): None for c in cells})
+    """The distinct data sets that cells train on, whatever examples of them they choose."""
+    return list({c.trial.data.whole(): None for c in cells})
 
 
 def missing_data(cells: Iterable[Cell]) -> list[str]:

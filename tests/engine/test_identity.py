@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.config import Trial
+from engine.data.store import arrow_path
+from engine.errors import InputError
 from engine.identity import canonical, cell_key, data_hash, trial_key
 
 BASE: dict[str, Any] = {"data": "digits", "model": "lenet5_8x8"}
@@ -172,6 +175,74 @@ def test_the_whole_training_set_by_its_size() -> None:
         data_hash(trial("standard", data={"name": "digits", "train_size": n})) for n in (None, 1437, 100)
     ]
     assert sizes[0] == sizes[1] != sizes[2]
+
+
+PINNED = {
+    "digits": ("23ebc28a0445b8e5", "31d0580391a868e3b0c60e5a"),
+    "mnist": ("cd485874dc0f0fc5", "c607ccb4b0099a02279de48d"),
+    "fashion_mnist": ("8daab882086fed72", "f36ea6bf6a801862d98376fb"),
+    "imdb": ("b9cf7c4161bb1244", "e8981fe44e641ecdb5b8ccde"),
+}
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_settings_added_later_leave_the_data_of_old_keys_as_they_were(name: str) -> None:
+    model = {"digits": "lenet5_8x8", "imdb": "lstm"}.get(name, "lenet5")
+    one = trial("standard", data=name, model=model)
+    assert (data_hash(one)[:16], arrow_path(one.data).stem[-24:]) == PINNED[name]
+
+
+def test_labels_enter_the_key_and_not_the_conversion() -> None:
+    def data(**chosen: Any) -> Trial:
+        return trial("standard", data={"name": "digits", **chosen})
+
+    plain = data()
+    changed = [
+        data(labelled=100), data(labelled=200), data(labelled=100, unlabelled="all"),
+        data(labelled=100, train_size=500), data(zca=True),
+    ]  # fmt: skip
+    assert len({data_hash(one) for one in (plain, *changed)}) == 6
+    assert data_hash(data(unlabelled="all", train_size=1437)) == data_hash(plain)
+    paths = [arrow_path(one.data) for one in changed]
+    assert set(paths[:4]) == {arrow_path(plain.data)}
+    assert paths[4] != paths[0]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says"),
+    [
+        ({"labelled": 1438}, "data.labelled: 1438 is not legal: at most 1437, the training examples"),
+        ({"labelled": 101, "train_size": 100}, "data.labelled: 101 is not legal: at most 100"),
+    ],
+)
+def test_more_labels_than_examples_are_refused(chosen: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        trial("standard", data={"name": "digits", **chosen})
+
+
+def test_held_out_images_are_counted(tmp_path: Path) -> None:
+    held = trial("standard", data={"name": "mnist", "validation": 5000}, model="lenet5").data
+    assert tuple(held.info().sizes.values()) == (55_000, 5_000, 10_000)
+    plain = trial("standard", data={"name": "mnist", "validation": 10_000}, model="lenet5")
+    assert data_hash(plain)[:16] == PINNED["mnist"][0]
+    assert arrow_path(held) != arrow_path(plain.data)
+
+
+def test_an_extra_file_is_keyed_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def data(path: Path, **chosen: Any) -> Trial:
+        return trial("standard", data={"name": "digits", "extra": str(path), **chosen})
+
+    for name, content in (("a.npz", b"1"), ("b.npz", b"1"), ("c.npz", b"2")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (data(tmp_path / name) for name in ("a.npz", "b.npz", "c.npz"))
+    assert data_hash(a) == data_hash(b) != data_hash(c)
+    assert data_hash(data(tmp_path / "a.npz", extra_labels=True)) != data_hash(a)
+    assert str(tmp_path) not in str(canonical(a))
+    assert arrow_path(a.data) == arrow_path(trial("standard").data)
+    monkeypatch.setenv("PERTURB_DATA", str(tmp_path))
+    assert data_hash(data(Path("a.npz"))) == data_hash(a)
+    with pytest.raises(InputError, match=r"data.extra: \S+gone.npz is not legal: a file on this machine"):
+        data_hash(data(tmp_path / "gone.npz"))
 
 
 def test_a_key_holds_no_seed_of_a_cell_and_no_defaults() -> None:

@@ -46,7 +46,7 @@ def data(opened: tuple[DataConfig, Path]) -> Converted:
 
 
 def test_the_data_sets_of_the_issue_are_found() -> None:
-    assert {"digits", "mnist", "fashion_mnist", "imdb"} <= set(NAMES)
+    assert {"digits", "mnist", "fashion_mnist", "imdb", "cifar10", "cifar100", "svhn"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,7 +103,9 @@ def test_training_subsets_are_nested(data: Converted) -> None:
 
 def test_one_file_for_every_train_size(opened: tuple[DataConfig, Path]) -> None:
     config, cache = opened
-    assert arrow_path(config.model_copy(update={"train_size": 100}), cache) == arrow_path(config, cache)
+    chosen = {"train_size": 100, "labelled": 10, "unlabelled": "all"}
+    assert arrow_path(config.model_copy(update=chosen), cache) == arrow_path(config, cache)
+    assert config.model_copy(update=chosen).whole() == config
 
 
 @pytest.mark.parametrize("name", DOWNLOADED)
@@ -123,8 +125,9 @@ def test_missing_files_are_named_and_what_to_do_is_said(name: str, rooted: bool,
 
 
 def test_finding_and_planning_imports_nothing_heavy() -> None:
-    modules = ["engine.data.store", "engine.data.fetch", *(f"engine.data.{name}" for name in NAMES)]
-    heavy = ["torch", "torchvision", "sklearn", "tokenizers", "pyarrow"]
+    modules = ["engine.data.store", "engine.data.fetch", "engine.data.augment_settings"]
+    modules += [f"engine.data.{name}" for name in NAMES]
+    heavy = ["torch", "torchvision", "sklearn", "tokenizers", "pyarrow", "scipy"]
     code = f"import sys, {', '.join(modules)}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

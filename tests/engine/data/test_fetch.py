@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torchvision.datasets
+import torchvision.datasets.utils
 
 from engine.data.fetch import fetch
 from engine.data.idx import FILES
@@ -37,6 +38,34 @@ def test_torchvision_uses_the_layout_that_is_looked_in(tmp_path: Path) -> None:
         dataset = getattr(torchvision.datasets, published).__new__(getattr(torchvision.datasets, published))
         dataset.root = str(tmp_path)
         assert Path(dataset.raw_folder) == tmp_path / published / "raw"
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("cifar10", {"cifar-10-python.tar.gz": torchvision.datasets.CIFAR10.tgz_md5}),
+        ("cifar100", {"cifar-100-python.tar.gz": torchvision.datasets.CIFAR100.tgz_md5}),
+        ("svhn", {name: md5 for _, name, md5 in list(torchvision.datasets.SVHN.split_list.values())[:2]}),
+    ],
+)
+def test_archives_are_downloaded_from_where_torchvision_does_and_stay_packed(
+    name: str, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = {}
+
+    def download(url: str, root: str, filename: str, md5: str) -> None:
+        assert url.endswith(f"/{filename}")
+        calls[filename] = md5
+        Path(root).mkdir(parents=True, exist_ok=True)
+        (Path(root) / filename).write_bytes(b"")
+
+    monkeypatch.setattr(torchvision.datasets.utils, "download_url", download)
+    fetch(name, tmp_path)
+    assert calls == files
+    assert sorted(p.name for p in tmp_path.rglob("*.*") if p.is_file()) == sorted(files)
+    calls.clear()
+    fetch(name, tmp_path)  # all there: nothing to do
+    assert calls == {}
 
 
 @pytest.mark.parametrize("error", [RuntimeError("Error downloading"), OSError("no network")])

@@ -11,6 +11,7 @@ import pytest
 
 from engine.data.idx import FILES, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, IdxConfig, read_idx
 from engine.errors import InputError
+from engine.settings import Count
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -30,8 +31,9 @@ class Tiny(IdxConfig):
     published: ClassVar[str] = "Tiny"
     digests: ClassVar[dict[str, str]] = {n: hashlib.sha256(c).hexdigest() for n, c in CONTENT.items()}
     counts: ClassVar[tuple[int, int]] = (8, 4)
-    validation: ClassVar[int] = 3
-    side: ClassVar[int] = 2
+    shape: ClassVar[tuple[int, int, int]] = (1, 2, 2)
+
+    validation: Count = 3
 
 
 TINY = Tiny(name="tiny")
@@ -63,7 +65,7 @@ def test_found_in_each_folder_and_split_at_the_end(tmp_path: Path, folder: str, 
 def test_one_missing_file_is_named(tmp_path: Path) -> None:
     (put(tmp_path) / f"{TEST_LABELS}.gz").unlink()
     assert TINY.missing(tmp_path) == [str(tmp_path / "tiny/Tiny/raw" / TEST_LABELS)]
-    with pytest.raises(InputError, match=rf"{TEST_LABELS}\[.gz\] is missing.*perturb data fetch tiny"):
+    with pytest.raises(InputError, match=rf"{TEST_LABELS}\[.gz\] is missing.*perturb data tiny"):
         TINY.convert(tmp_path)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from pydantic import TypeAdapter
 
 from engine import components
 from engine.components import find, load_plugin
+from engine.data import store
 from engine.data.base import Arrays, Converted, DataConfig, DataInfo
 from engine.data.store import arrow_path, missing, open_data
 
@@ -166,6 +168,30 @@ def test_nothing_is_missing_once_converted() -> None:
     assert missing(FAKE) == ["fake.bin"]
     open_data(FAKE)
     assert missing(FAKE) == []
+
+
+def test_a_file_from_before_pixels_had_a_range_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_range(info: DataInfo) -> dict[str, object]:
+        return {name: value for name, value in asdict(info).items() if name != "range"}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "asdict", without_range)
+        open_data(FAKE)
+    Fake.conversions.clear()
+    assert open_data(FAKE).info.range == (0.0, 1.0)
+    assert Fake.conversions == []
+
+
+def test_whitened_pixels_are_floats_without_a_range() -> None:
+    class Whitened(Fake):
+        def convert(self, root: Path | None) -> Converted:
+            x = np.linspace(-3, 3, 12, dtype=np.float32).reshape(1, 3, 2, 2)
+            info = replace(self.info(), range=None)
+            return Converted({"train": Arrays(x, np.array([0]))}, info, self.content())
+
+    config = Whitened(name="fake")
+    assert same(open_data(config), config.convert(None))
+    assert open_data(config).info.range is None
 
 
 PLUGIN = """

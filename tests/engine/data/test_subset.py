@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.data.subset import stratified_order, subset
+from engine.data.subset import balanced_order, labelled_subset, stratified_order, subset
 from engine.errors import InputError
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(lambda y: np.array(y, dtype=np.int64))
@@ -61,3 +61,30 @@ def test_all_examples() -> None:
 def test_more_than_there_are() -> None:
     with pytest.raises(InputError, match=r"data.train_size: 4 is not legal: at most 3"):
         subset(np.array([1, 0, 1]), 4, seed=5)
+
+
+@given(y=LABELS, seed=st.integers(0, 2**40), data=st.data())
+@settings(deadline=None, max_examples=60)
+def test_labels_are_shared_equally_and_nested(y: np.ndarray, seed: int, data: st.DataObject) -> None:
+    counts = np.unique(y, return_counts=True)[1]
+    large = data.draw(st.integers(0, counts.min() * len(counts)))
+    small = data.draw(st.integers(0, large))
+    chosen = labelled_subset(y, large, seed)
+    shares = [np.sum(y[chosen] == c) for c in np.unique(y)]
+    assert sum(shares) == large == len(set(chosen.tolist()))
+    assert max(shares) - min(shares) <= 1
+    assert np.all(np.diff(chosen) > 0)
+    assert set(labelled_subset(y, small, seed).tolist()) <= set(chosen.tolist())
+
+
+def test_a_class_too_rare_for_an_equal_share() -> None:
+    y = np.array([0, 0, 0, 0, 1, 1])
+    with pytest.raises(InputError, match=r"data.labelled: 5 is not legal: at most 4: .* rarest has 2"):
+        labelled_subset(y, 5, seed=0)
+
+
+def test_the_stream_of_labels_is_pinned() -> None:
+    assert balanced_order(np.array([0, 0, 0, 1, 0, 1, 0, 2]), seed=7).tolist() == PINNED
+
+
+PINNED = [7, 4, 5, 6, 3, 1, 0, 2]
