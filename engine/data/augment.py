@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.data.augment_settings import Augment
-from engine.perturb.random import uniform
+from engine.perturb.random import normal, uniform
 
 _KINDS = ("shift_y", "shift_x", "flip", "angle", "cut_y", "cut_x")  # columns of the numbers of an example
 
@@ -50,7 +50,9 @@ def augment(x_BCHW: Tensor, settings: Augment, seed: int, step: int, rows_B: Ten
     if settings.cutout:
         x_BCHW = _cut_out(x_BCHW, settings, u)
     if settings.noise:
-        x_BCHW = x_BCHW + settings.noise * normal(seed, step, f"augment:noise:{view}", rows_B, x_BCHW.shape)
+        x_BCHW = x_BCHW + settings.noise * normal(
+            seed, step, f"augment:noise:{view}", rows_B, tuple(x_BCHW.shape)
+        )
     return x_BCHW
 
 
@@ -104,19 +106,6 @@ def _inside_square(u_B: Tensor, size: int, settings: Augment) -> Tensor:
     first_B1 = _below(u_B, size + 1 - side) if inside else _below(u_B, size) - side // 2
     place_S = torch.arange(size, device=u_B.device)
     return (place_S >= first_B1) & (place_S < first_B1 + side)
-
-
-def normal(seed: int, step: int, target: str, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Numbers of the standard normal distribution, float32, of the given shape.
-
-    sqrt(2) erfinv(2 u - 1) of the numbers u of :func:`engine.perturb.random.uniform`, moved by half a step of
-    their grid so that none is at 0; so none is further out than 5.42.
-
-    Args:
-        seed, step, target, rows, shape: as for ``uniform``.
-    """
-    u = uniform(seed, step, target, rows, shape)
-    return u.mul_(2).add_(2.0**-24 - 1).erfinv_().mul_(math.sqrt(2))
 
 
 def _below(u_B: Tensor, count: int) -> Tensor:

@@ -102,7 +102,7 @@ def spread(draw: Draw, shape: tuple[int, ...], size: float, inside: Tensor | Non
     """
     u = 2 * uniform(draw.seed, draw.step, "start", draw.rows, shape) - 1
     if inside is None:
-        return u * (size / math.prod(shape[1:]) ** 0.5)
+        return u * (size / math.sqrt(math.prod(shape[1:])))
     filled_B11 = inside.sum((1, 2), keepdim=True) * shape[-1]
     spread_out: Tensor = u * inside * (size / filled_B11.sqrt())
     return spread_out

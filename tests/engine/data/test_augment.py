@@ -13,10 +13,11 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as theirs
 
 from engine.data import augment as module
-from engine.data.augment import augment, normal, rotate
+from engine.data.augment import augment, rotate
 from engine.data.augment_settings import Augment
 from engine.data.base import DataInfo
 from engine.errors import InputError
+from engine.perturb.random import normal
 
 B, C, H, W = 64, 2, 5, 7
 X = torch.rand(B, C, H, W, generator=torch.Generator().manual_seed(0)) + 0.1
