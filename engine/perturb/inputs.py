@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,8 +43,10 @@ def ascend(
 
     Args:
         settings: norm, radius, steps, start and mask. x: clean inputs (B, ...).
-        gradient: grad_r of the summed loss at x + r, shaped as x.
-        inside: 1 where the input has content and 0 at a text's padding, where no start is drawn.
+        gradient: grad_r of the summed loss at x + r, shaped as x. No clamp belongs into that pass: rounding
+            leaves x + r just outside its range, where a clamp has no gradient.
+        inside: where there is something to perturb, bool (False on the padding of a text, which else took
+            part of the ball and made r depend on the batch); broadcasts to x. None perturbs all of it.
 
     >>> import torch
     >>> x, draw = torch.full((1, 2), 0.5), Draw(0, 0, torch.arange(1))
@@ -51,14 +54,13 @@ def ascend(
     >>> ascend(fgsm, x, lambda r: torch.tensor([[3.0, -2.0]]), draw)
     tensor([[ 0.1000, -0.1000]])
     """
-    r = start(settings, x, draw)
-    r = within(r if inside is None else r * inside, x, settings.norm, settings.epsilon, settings.clamp)
+    r = within(start(settings, x, draw, inside), x, settings.norm, settings.epsilon, settings.clamp)
     mask = None
     if settings.p < 1:
         mask = bernoulli(draw.seed, draw.step, "attack", draw.rows, tuple(x.shape), settings.p)
         r = r * mask
     for _ in range(settings.steps):
-        move = settings.alpha * direction(gradient(r), settings.norm)
+        move = settings.alpha * direction(_kept(gradient(r), inside), settings.norm)
         r = r + (move if mask is None else move * mask)
         r = within(r, x, settings.norm, settings.epsilon, settings.clamp)
     return r
@@ -74,23 +76,25 @@ def direction(g: Tensor, norm: Norm) -> Tensor:
     return chain.normalise({"r": g}, "sample")["r"]
 
 
-def within(r: Tensor, x: Tensor, norm: Norm, epsilon: float, clamp: Range | None) -> Tensor:
+def within(r: Tensor, x: Tensor, norm: Norm, epsilon: float | Tensor, clamp: Range | None) -> Tensor:
     """r projected onto the ball of each example, then x + r onto the range."""
-    r = r.clamp(-epsilon, epsilon) if norm == "linf" else chain.project({"r": r}, epsilon, "sample")["r"]
+    box: Any = epsilon  # clamp's stubs tell two numbers from two tensors
+    r = r.clamp(-box, box) if norm == "linf" else chain.project({"r": r}, epsilon, "sample")["r"]
     return r if clamp is None else (x + r).clamp(*clamp) - x
 
 
-def start(settings: Attack, x: Tensor, draw: Draw) -> Tensor:
+def start(settings: Attack, x: Tensor, draw: Draw, inside: Tensor | None = None) -> Tensor:
     """The first r, a function of (seed, step, example)."""
     shape, size = tuple(x.shape), settings.start_size
     if settings.start == "zero":
         return torch.zeros_like(x)
     if settings.start == "gaussian":
-        return size * normal(draw.seed, draw.step, "start", draw.rows, shape).to(x)
+        return _kept(size * normal(draw.seed, draw.step, "start", draw.rows, shape).to(x), inside)
     if settings.norm == "linf":
         u = uniform(draw.seed, draw.step, "start", draw.rows, shape).to(x)
-        return size * settings.epsilon * (2 * u - 1)
-    d = chain.normalise({"r": normal(draw.seed, draw.step, "start", draw.rows, shape)}, "sample")["r"]
+        return _kept(size * settings.epsilon * (2 * u - 1), inside)
+    random = _kept(normal(draw.seed, draw.step, "start", draw.rows, shape), inside)
+    d = chain.normalise({"r": random}, "sample")["r"]
     radius_B1 = uniform(draw.seed, draw.step, "radius", draw.rows, (len(x), 1))
     return (size * settings.epsilon * d * radius_B1.view(-1, *[1] * (x.dim() - 1))).to(x)
 
@@ -114,13 +118,16 @@ def virtual(
     """The virtual adversarial perturbation epsilon d.
 
     Args:
-        gradient: grad_r KL(f(x) || f(x + r)), summed over the examples. inside: as in :func:`ascend`.
+        gradient: grad_r KL(f(x) || f(x + r)), summed over the examples. inside: as of :func:`ascend`.
     """
     random = normal(draw.seed, draw.step, "virtual", draw.rows, tuple(x.shape)).to(x)
-    if inside is not None:
-        random = random * inside
-    d = chain.normalise({"r": random}, "sample")["r"]
+    d = chain.normalise({"r": _kept(random, inside)}, "sample")["r"]
     for _ in range(settings.iterations):
-        d = chain.normalise({"r": gradient(settings.xi * d)}, "sample")["r"]
+        d = chain.normalise({"r": _kept(gradient(settings.xi * d), inside)}, "sample")["r"]
     r = settings.epsilon * d
     return r if settings.clamp is None else (x + r).clamp(*settings.clamp) - x
+
+
+def _kept(r: Tensor, inside: Tensor | None) -> Tensor:
+    """r, and 0 outside of what may be perturbed."""
+    return r if inside is None else torch.where(inside, r, 0.0)

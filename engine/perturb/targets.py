@@ -78,12 +78,12 @@ def input_shape(network: nn.Module, batch: Batch) -> tuple[int, ...]:
 
 
 def content(batch: Batch) -> Tensor | None:
-    """1 at the tokens of each text and 0 at its padding, shaped (B, T, 1); None for images."""
+    """Where the tokens of a text are and not its padding, bool (B, T, 1); None for images."""
     if batch.lengths is None:
         return None
     place_T = torch.arange(batch.views[0].shape[1])
     inside_BT = place_T < batch.lengths[:, None]
-    return inside_BT[:, :, None].to(batch.index.device, torch.float32)
+    return inside_BT[:, :, None].to(batch.index.device)
 
 
 def logits_of(

@@ -1,0 +1,57 @@
+"""Evaluate a checkpoint that a trial kept, without training anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import nn
+
+from engine.checkpoint import load_weights
+from engine.config import Trial
+from engine.data.loading import Splits, load
+from engine.distributed import Workers
+from engine.errors import InputError
+from engine.evaluations.base import EvaluationConfig, Findings, Subject
+from engine.models.catalog import config as model_config
+from engine.train import placed
+
+
+def evaluate_checkpoint(
+    trial: Trial,
+    config: EvaluationConfig,
+    weights: Path,
+    workers: Workers | None = None,
+    folder: Path | None = None,
+) -> Findings:
+    """What an evaluation finds of kept weights.
+
+    Args:
+        trial: what was trained. config: what to look at. weights: the file that the trial kept.
+        workers: who share the work; None is this process alone.
+        folder: where a long evaluation keeps what it has finished; None keeps nothing.
+
+    Raises:
+        InputError: the evaluation does not fit the trial; no weights there, or those of another model.
+        DataMissing: the data are not on this machine.
+    """
+    workers = workers or Workers()
+    config.check(trial.data.info(), trial.model_info)
+    data = load(trial.data, trial.seed, workers.device)
+    network = _restored(trial, data, weights, workers.device)
+    return config.run(Subject(network.eval(), data, workers, folder))
+
+
+def _restored(trial: Trial, data: Splits, weights: Path, device: torch.device) -> nn.Module:
+    where = "evaluation.checkpoint"
+    if not weights.is_file():
+        raise InputError(where, weights, "a checkpoint that its trial kept; train it with --keep both")
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        network = placed(model_config(trial.model).build(data.info, data.words), data.info, device)
+    try:
+        network.load_state_dict(load_weights(weights, device))
+    except (RuntimeError, EOFError, UnpicklingError, AttributeError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(where, weights, f"weights of this trial's model ({first})") from None
+    return network
