@@ -43,6 +43,10 @@ class ModelConfig(Frozen):
         """The part of a trial's key: what differs from the defaults, files as hashes of their content."""
         return {"name": self.name, **self.model_dump(mode="json", exclude_defaults=True)}
 
+    def named(self) -> dict[str, str]:
+        """The aliases under these settings: others where a setting decides which layers there are."""
+        return dict(self.aliases)
+
     @abstractmethod
     def build(self, data: DataInfo, words: tuple[str, ...] = ()) -> nn.Module:
         """The model, freshly initialised from torch's global generator.

@@ -68,11 +68,12 @@ def _ask(settings: dict[str, Any]) -> ModelInfo:
     with torch.device("meta"):
         network = model.build(example)
     names = tuple(n for n, p in network.named_parameters() if p.requires_grad)
-    for alias, name in model.aliases.items():
+    aliases = model.named()
+    for alias, name in aliases.items():
         if name not in names:
             raise InputError(f"model.aliases.{alias}", repr(name), "a parameter of the model")
     return ModelInfo(
-        model.model_dump(mode="json"), model.canonical(), names, dict(model.aliases), model.kind, model.shape,
+        model.model_dump(mode="json"), model.canonical(), names, aliases, model.kind, model.shape,
         tuple(sites(network)),
     )  # fmt: skip
 
