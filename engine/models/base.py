@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 INPUT = "input"
 """The target that stands for the input tensor: pixels, or the embedded tokens of a text."""
 
+Shape = tuple[int | None, int | None, int | None]
+"""(C, H, W) of an image; None in a place takes any."""
+
+Task = Literal["classification", "reconstruction"]
+
 
 class ModelConfig(Frozen):
     """Settings of a model, all of them part of a trial's key.
@@ -30,22 +35,28 @@ class ModelConfig(Frozen):
             ``embedding`` names the parameter that stands for the input of a text model, a matrix that is
             used to look tokens up and for nothing else.
         kind: the kind of data that the model takes.
-        shape: the (C, H, W) that an image model takes; None takes any.
+        shape: the (C, H, W) that an image model takes; None, as a whole or in a place, takes any.
+        task: ``classification`` returns logits_BC; ``reconstruction`` returns the pixels again, flattened.
     """
 
     aliases: ClassVar[dict[str, str]] = {}
     kind: ClassVar[Literal["image", "text"]] = "image"
-    shape: ClassVar[tuple[int, int, int] | None] = None
+    shape: ClassVar[Shape | None] = None
+    task: ClassVar[Task] = "classification"
 
     name: str
+
+    def known_as(self) -> dict[str, str]:
+        """The aliases under these settings; all of ``aliases`` unless a model says otherwise."""
+        return dict(self.aliases)
+
+    def takes(self) -> Shape | None:
+        """The images taken under these settings; ``shape`` unless a model says otherwise."""
+        return self.shape
 
     def canonical(self) -> dict[str, Any]:
         """The part of a trial's key: what differs from the defaults, files as hashes of their content."""
         return {"name": self.name, **self.model_dump(mode="json", exclude_defaults=True)}
-
-    def named(self) -> dict[str, str]:
-        """The aliases under these settings: others where a setting decides which layers there are."""
-        return dict(self.aliases)
 
     @abstractmethod
     def build(self, data: DataInfo, words: tuple[str, ...] = ()) -> nn.Module:
@@ -68,7 +79,7 @@ class ModelInfo:
         config: the validated settings, defaults included.
         canonical: the settings that differ from their defaults, and the name.
         parameters: names of all trainable parameters, in the model's order.
-        aliases, kind, shape: as in :class:`ModelConfig`.
+        aliases, kind, shape, task: as in :class:`ModelConfig`, under these settings.
         sites: names of its dropout sites (:mod:`engine.models.dropout`).
     """
 
@@ -77,8 +88,9 @@ class ModelInfo:
     parameters: tuple[str, ...]
     aliases: dict[str, str]
     kind: str = "image"
-    shape: tuple[int, ...] | None = None
+    shape: Shape | None = None
     sites: tuple[str, ...] = ()
+    task: Task = "classification"
 
     def check(self, data: DataInfo) -> None:
         """Refuse data that the model cannot take.
@@ -89,8 +101,8 @@ class ModelInfo:
         name = self.canonical["name"]
         if data.kind != self.kind:
             raise InputError("model.name", repr(name), f"a model for {data.kind} data; it takes {self.kind}")
-        if self.shape is not None and tuple(data.shape) != tuple(self.shape):
-            takes, given = ("x".join(map(str, s)) for s in (self.shape, data.shape))
+        if self.shape is not None and not _fits(data.shape, self.shape):
+            takes, given = (_written(s) for s in (self.shape, data.shape))
             raise InputError("model.name", repr(name), f"a model for {given} images; it takes {takes}")
 
     @property
@@ -116,3 +128,11 @@ class ModelInfo:
             known = [INPUT, *self.aliases, *self.parameters]
             raise InputError(where, repr(pattern), f"no parameter matches; {did_you_mean(pattern, known)}")
         return found
+
+
+def _fits(given: tuple[int, ...], takes: Shape) -> bool:
+    return len(given) == len(takes) and all(t in (None, g) for g, t in zip(given, takes, strict=True))
+
+
+def _written(shape: tuple[int | None, ...]) -> str:
+    return "x".join("any" if size is None else str(size) for size in shape)

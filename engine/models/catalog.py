@@ -63,18 +63,19 @@ def _ask(settings: dict[str, Any]) -> ModelInfo:
     from engine.models.dropout import sites
 
     model = config(settings)
-    shape = model.shape or (3, 32, 32)
+    takes = model.takes()
+    shape = tuple(t or e for t, e in zip(takes or (None, None, None), (3, 32, 32), strict=True))
     example = DataInfo(model.kind, classes=2, shape=shape if model.kind == "image" else (), vocabulary=3)
     with torch.device("meta"):
         network = model.build(example)
     names = tuple(n for n, p in network.named_parameters() if p.requires_grad)
-    aliases = model.named()
+    aliases = model.known_as()
     for alias, name in aliases.items():
         if name not in names:
             raise InputError(f"model.aliases.{alias}", repr(name), "a parameter of the model")
     return ModelInfo(
-        model.model_dump(mode="json"), model.canonical(), names, aliases, model.kind, model.shape,
-        tuple(sites(network)),
+        model.model_dump(mode="json"), model.canonical(), names, aliases, model.kind, takes,
+        tuple(sites(network)), model.task,
     )  # fmt: skip
 
 

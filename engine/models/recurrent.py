@@ -55,7 +55,7 @@ class RecurrentConfig(TextConfig):
     hidden: Count = 300
     layers: Count = 1
 
-    def named(self) -> dict[str, str]:
+    def known_as(self) -> dict[str, str]:
         """``embedding``, ``fc.w``, and e.g. ``gru.ih.w`` (layer 0, forwards), ``gru.l1.hh.w.reverse``."""
         recurrent = recurrent_aliases(self.cell, self.layers, self.directions)
         return {"embedding": "embedding.weight", **recurrent, "fc.w": "fc.weight", "fc.b": "fc.bias"}

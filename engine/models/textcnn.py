@@ -81,7 +81,7 @@ class Config(TextConfig):
     filters: Count = 100
     dropout: Rate = 0.5
 
-    def named(self) -> dict[str, str]:
+    def known_as(self) -> dict[str, str]:
         """``embedding``, ``conv3.w`` for the windows of three words and so on, ``fc.w``."""
         layers = [f"conv{kernel}" for kernel in self.kernels] + ["fc"]
         ends = {"w": "weight", "b": "bias"}

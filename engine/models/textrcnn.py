@@ -67,7 +67,7 @@ class Config(TextConfig):
     hidden: Count = 50
     latent: Count = 100
 
-    def named(self) -> dict[str, str]:
+    def known_as(self) -> dict[str, str]:
         """``embedding``, ``lstm.ih.w`` and so on, ``latent.w``, ``fc.w``."""
         ends = {"w": "weight", "b": "bias"}
         linear = {f"{la}.{end}": f"{la}.{name}" for la in ("latent", "fc") for end, name in ends.items()}
