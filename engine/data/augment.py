@@ -70,7 +70,7 @@ def _shift(x_BCHW: Tensor, settings: Augment, u: dict[str, Tensor]) -> Tensor:
         x_BCHW = nn.functional.pad(x_BCHW, (crop, crop, crop, crop), mode=mode)
     place_BHW = i_BH.unsqueeze(2) * (width + 2 * crop) + j_BW.unsqueeze(1)
     places = place_BHW.flatten(1).unsqueeze(1).expand(-1, x_BCHW.shape[1], -1)
-    return x_BCHW.flatten(2).gather(2, places).unflatten(2, (height, width))
+    return x_BCHW.flatten(2).gather(2, places).view(*x_BCHW.shape[:2], height, width)
 
 
 def rotate(x_BCHW: Tensor, degrees_B: Tensor) -> Tensor:

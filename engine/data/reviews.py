@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import tarfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from engine.data.archive import UNREADABLE, members
 from engine.errors import InputError
 
 _LABELS = {"neg": 0, "pos": 1}
@@ -43,7 +41,7 @@ def read_reviews(source: Path, each: int) -> list[Review]:
     """
     try:
         reviews = sorted(_in_folder(source) if source.is_dir() else _in_archive(source))
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except UNREADABLE as error:
         legal = "the aclImdb archive or folder as published; fetch it again"
         raise InputError(str(source), f"what cannot be read ({error})", legal) from error
     folders = [review.path.rpartition("/")[0] for review in reviews]
@@ -54,15 +52,6 @@ def read_reviews(source: Path, each: int) -> list[Review]:
     return reviews
 
 
-def content_hash(reviews: list[Review]) -> str:
-    """SHA-256 over the reviews as sorted: for each ``<label> <bytes>``, a line feed, and its text."""
-    digest = hashlib.sha256()
-    for review in reviews:
-        digest.update(b"%d %d\n" % (review.label, len(review.text)))
-        digest.update(review.text)
-    return digest.hexdigest()
-
-
 def _in_folder(folder: Path) -> Iterator[Review]:
     for half in ("train", "test"):
         for word, label in _LABELS.items():
@@ -71,20 +60,11 @@ def _in_folder(folder: Path) -> Iterator[Review]:
 
 
 def _in_archive(archive: Path) -> Iterator[Review]:
-    with tarfile.open(archive, mode="r|*") as tar:
-        for member in tar:
-            path = PurePosixPath(member.name)
-            if path.is_absolute() or ".." in path.parts:
-                raise InputError(
-                    f"{archive}: {member.name}", "a path outside the archive", "paths below aclImdb/"
-                )
-            review = _published(path)
-            if review is None or member.isdir():
-                continue
-            file = tar.extractfile(member) if member.isreg() and member.size <= _LONGEST else None
-            if file is None:
-                raise InputError(f"{archive}: {member.name}", "a link or huge file", "a file with one review")
-            yield Review(review, _LABELS[path.parts[2]], file.read())
+    legal = "a file with one review"
+    for path, text in members(archive, lambda path: _published(path) is not None, _LONGEST, legal):
+        review = _published(path)
+        assert review is not None
+        yield Review(review, _LABELS[path.parts[2]], text)
 
 
 def _published(path: PurePosixPath) -> str | None:

@@ -57,8 +57,10 @@ def method(scale: int = 1) -> str:
 
 def test_what_is_shipped_is_found() -> None:
     assert names("methods") == ["dropattack", "fgm", "pgd", "standard"]
-    assert names("models") == ["lenet5", "lenet5_8x8", "lstm"]
-    assert {"digits", "mnist", "fashion_mnist", "imdb"} <= set(names("data"))
+    assert {"lenet5", "lenet5_8x8", "lstm", "bilstm", "bigru", "textcnn"} <= set(names("models"))
+    assert {"digits", "mnist", "fashion_mnist", "imdb", "ag_news", "pheme", "synthetic_text"} <= set(
+        names("data")
+    )
     assert find("methods", "fgm", "x").__module__ == "engine.methods.fgm"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +19,17 @@ from engine.errors import DataMissing
 from engine.files import data_root, file_hash
 
 NAMES = names("data")
-PARAMS = [pytest.param(name, marks=pytest.mark.slow if name == "imdb" else ()) for name in NAMES]
-DOWNLOADED = [name for name in NAMES if name != "digits"]
+SLOW = ("imdb", "ag_news")
+PARAMS = [
+    *(pytest.param({"name": n}, id=n, marks=pytest.mark.slow if n in SLOW else ()) for n in NAMES),
+    pytest.param({"name": "ag_news", "edition": "balanced_20k"}, id="ag_news-balanced_20k"),
+]
+DOWNLOADED = [name for name in NAMES if name not in ("digits", "synthetic_text")]
 
 
-def config_of(name: str) -> DataConfig:
+def config_of(name: str, **settings: Any) -> DataConfig:
     adapter: TypeAdapter[DataConfig] = TypeAdapter(find("data", name, "data.name"))
-    return adapter.validate_python({"name": name})
+    return adapter.validate_python({"name": name, **settings})
 
 
 @pytest.fixture(scope="module", params=PARAMS)
@@ -32,9 +37,9 @@ def opened(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[DataConfig, Path]:
     """A data set and the cache that it was converted into, once for all tests of this file."""
-    config = config_of(request.param)
+    config = config_of(**request.param)
     if config.missing(data_root()):
-        pytest.skip(f"{request.param} is not in PERTURB_DATA")
+        pytest.skip(f"{config.name} is not in PERTURB_DATA")
     cache = tmp_path_factory.mktemp("converted")
     open_data(config, cache=cache)
     return config, cache
@@ -46,7 +51,9 @@ def data(opened: tuple[DataConfig, Path]) -> Converted:
 
 
 def test_the_data_sets_of_the_issue_are_found() -> None:
-    assert {"digits", "mnist", "fashion_mnist", "imdb", "cifar10", "cifar100", "svhn"} <= set(NAMES)
+    images = {"digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn"}
+    texts = {"imdb", "ag_news", "pheme", "synthetic_text"}
+    assert images | texts <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

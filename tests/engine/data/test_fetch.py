@@ -87,8 +87,22 @@ def test_imdb_says_where_it_is_and_where_it_goes(tmp_path: Path) -> None:
     assert str(tmp_path) in str(raised.value)
 
 
-def test_digits_need_no_fetching(tmp_path: Path) -> None:
-    fetch("digits", tmp_path)
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("ag_news", r"train.csv and test.csv from https://.*ag_news/ag_news_csv"),
+        ("pheme", r"figshare.*pheme"),
+    ],
+)
+def test_the_other_texts_say_where_they_are(name: str, wanted: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=wanted) as raised:
+        fetch(name, tmp_path)
+    assert str(tmp_path) in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["digits", "synthetic_text"])
+def test_what_needs_no_fetching(name: str, tmp_path: Path) -> None:
+    fetch(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ from pydantic import ValidationError
 
 from engine.data import imdb
 from engine.data.base import Converted, Split
-from engine.data.reviews import content_hash, read_reviews
+from engine.data.documents import content_hash
+from engine.data.reviews import read_reviews
 from engine.data.store import arrow_path, open_data
 from engine.errors import InputError
 
@@ -41,7 +43,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def small(root: Path, **settings: Any) -> Small:
-    found = content_hash(read_reviews(root / "imdb/aclImdb", EACH))
+    reviews = read_reviews(root / "imdb/aclImdb", EACH)
+    found = content_hash((review.label, review.text) for review in reviews)
     return Small(name="imdb", content_hash=found, **settings)
 
 
@@ -118,6 +121,23 @@ def test_text_that_is_not_utf8(root: Path) -> None:
     (root / "imdb/aclImdb/test/pos/0_1.txt").write_bytes(b"caf\xe9")
     with pytest.raises(InputError, match=r"aclImdb/test/pos/0_1.txt: .*UTF-8"):
         small(root).convert(root)
+
+
+def test_a_csv_file_is_read_where_there_is_no_archive(tmp_path: Path) -> None:
+    rows = [f'"{TEXTS[word].format(i=i, half="it")}",{word}' for i in range(2 * EACH) for word in TEXTS]
+    (tmp_path / "imdb").mkdir()
+    path = tmp_path / "imdb/imdb.csv"
+    path.write_text("\n".join(["text,label", *rows]))
+    with pytest.raises(InputError, match="accepts this copy") as raised:
+        Small(name="imdb").convert(tmp_path)
+    found = re.findall(r"content_hash: ([0-9a-f]{64})`", str(raised.value))[0]
+    data = Small(name="imdb", content_hash=found).convert(tmp_path)
+    for split in Small.sizes:
+        for text, label in zip(documents(data, split), data.splits[split].y, strict=True):
+            assert text.startswith("a great film number" if label else "the plot is n't good number")
+    path.write_text("\n".join(["text,label", *rows[:-1]]))
+    with pytest.raises(InputError, match=r"imdb\.csv: 7 texts of class positive is not legal: 8, as"):
+        Small(name="imdb", content_hash=found).convert(tmp_path)
 
 
 def test_the_file_is_the_same_in_every_process(root: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.reviews import Review, content_hash, read_reviews
+from engine.data.reviews import Review, read_reviews
 from engine.errors import InputError
 
 FOLDERS = ("train/neg", "train/pos", "test/neg", "test/pos")
@@ -100,16 +100,3 @@ def test_missing_reviews_are_counted(tmp_path: Path) -> None:
     (folder / "test/pos/0_5.txt").unlink()
     with pytest.raises(InputError, match=r"aclImdb: test/pos: 1 reviews is not legal: 2 reviews"):
         read_reviews(folder, each=2)
-
-
-def test_the_content_hash_depends_on_labels_and_on_where_a_text_ends() -> None:
-    hashes = {
-        content_hash(reviews)
-        for reviews in (
-            [Review("a", 0, b"ab"), Review("b", 1, b"c")],
-            [Review("a", 0, b"a"), Review("b", 1, b"bc")],
-            [Review("a", 1, b"ab"), Review("b", 0, b"c")],
-            [Review("b", 1, b"c"), Review("a", 0, b"ab")],
-        )
-    }
-    assert len(hashes) == 4

@@ -24,7 +24,12 @@ from engine.train import train
 METHODS, MODELS = names("methods"), names("models")
 methods = pytest.mark.parametrize("method", METHODS)
 models = pytest.mark.parametrize("model", MODELS)
-SMALL: dict[str, dict[str, Any]] = {"lstm": {"embedding_dim": 5, "hidden": 4}}
+SMALL: dict[str, dict[str, Any]] = {
+    "textcnn": {"embedding_dim": 5, "filters": 4},
+    **{
+        name: {"embedding_dim": 5, "hidden": 4} for name in ("lstm", "bilstm", "bigru", "textrnn", "textrcnn")
+    },
+}
 IMAGES = ModelInfo({}, {}, ("conv1.weight", "fc.bias"), {"conv1.w": "conv1.weight"})
 TEXTS = ModelInfo({}, {}, ("embedding.weight", "fc.bias"), {"embedding": "embedding.weight"}, "text")
 

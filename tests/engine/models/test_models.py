@@ -101,7 +101,7 @@ def test_logits(model: str, classes: int) -> None:
 
 @models
 def test_an_example_is_seen_by_itself(model: str) -> None:
-    network = build({"name": model})
+    network = build({"name": model}).eval()
     given = inputs(model)
     whole, one = network(*given), network(*(t[1:2] for t in given))
     assert torch.allclose(whole[1:2], one, atol=1e-6), "neither the batch nor padding matters"
