@@ -56,7 +56,8 @@ def method(scale: int = 1) -> str:
 
 def test_what_is_shipped_is_found() -> None:
     assert names("methods") == ["dropattack", "fgm", "pgd", "standard"]
-    assert names("models") == ["lenet5", "lenet5_8x8", "lstm"]
+    assert {"lenet5", "lenet5_8x8", "lstm", "vgg16", "wideresnet28_10"} <= set(names("models"))
+    assert not {"base", "image", "vgg", "wideresnet"} & set(names("models")), "what they share is no model"
     assert {"digits", "mnist", "fashion_mnist", "imdb"} <= set(names("data"))
     assert find("methods", "fgm", "x").__module__ == "engine.methods.fgm"
 
