@@ -50,8 +50,8 @@ class Config(ImageConfig):
     """Images of any size: 11,171,146 parameters for 3 channels and 10 classes.
 
     Attributes:
-        final_norm: batch norm and ReLU after the last block, which He et al. describe and codes for
-            CIFAR-10 leave out or keep: 11,172,170 parameters. AWP does not say.
+        final_norm: batch norm and ReLU after the last block: 11,172,170 parameters. He et al. describe
+            them and codes that descend from AWP's keep them; AWP's text does not say.
 
     Source: He et al. (ECCV 2016); AWP, section 3.
     """
