@@ -40,7 +40,7 @@ class Autoencoder(nn.Module):
 
 
 class Config(ModelConfig):
-    """Images of any size, taken apart into pixels: 402,192 parameters for 28 x 28 pixels.
+    """Images of any size, taken apart into pixels: 402,448 parameters for 28 x 28 pixels.
 
     Attributes:
         hidden: number of hidden units. dropout: probability of each, at the site ``dropout``.

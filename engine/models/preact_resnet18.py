@@ -47,11 +47,11 @@ class PreActResNet18(nn.Module):
 
 
 class Config(ImageConfig):
-    """Images of any size: 11,171,146 parameters for 3 channels and 10 classes.
+    """Images of any size: 11,172,170 parameters for 3 channels and 10 classes.
 
     Attributes:
-        final_norm: batch norm and ReLU after the last block, which He et al. describe and codes for
-            CIFAR-10 leave out or keep: 11,172,170 parameters. AWP does not say.
+        final_norm: batch norm and ReLU after the last block, as He et al. describe them; widely copied code
+            leaves them out (11,171,146 parameters). AWP's text does not say.
 
     Source: He et al. (ECCV 2016); AWP, section 3.
     """
@@ -59,7 +59,7 @@ class Config(ImageConfig):
     aliases: ClassVar[dict[str, str]] = {"conv1.w": "conv1.weight"} | weights_and_biases("fc")
 
     name: Literal["preact_resnet18"]
-    final_norm: Flag = False
+    final_norm: Flag = True
 
     def build(self, data: DataInfo, words: tuple[str, ...] = ()) -> PreActResNet18:
         """The network for this number of channels and classes."""

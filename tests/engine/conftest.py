@@ -90,7 +90,8 @@ def build_network(settings: dict[str, Any], seed: int = 0) -> tuple[nn.Module, B
     """A model in float64 (its initial weights in float32 precision) and a batch of six made-up examples."""
     torch.manual_seed(seed)
     config = model_config(settings)
-    shape = config.shape or (3, 8, 8)
+    takes = config.takes() or (None, None, None)
+    shape = tuple(t or s for t, s in zip(takes, (3, 8, 8), strict=True))
     info = DataInfo(config.kind, classes=3, shape=shape if config.kind == "image" else (), vocabulary=12)
     network = config.build(info).double()
     labels, index = torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([4, 40, 7, 3, 11, 0])

@@ -56,11 +56,13 @@ def method(scale: int = 1) -> str:
 
 
 def test_what_is_shipped_is_found() -> None:
-    assert names("methods") == ["dropattack", "fgm", "pgd", "standard"]
-    assert {"lenet5", "lenet5_8x8", "lstm", "bilstm", "bigru", "textcnn"} <= set(names("models"))
-    assert {"digits", "mnist", "fashion_mnist", "imdb", "ag_news", "pheme", "synthetic_text"} <= set(
-        names("data")
-    )
+    assert {"dropattack", "fgm", "pgd", "standard", "at_awp", "trades", "vadd"} <= set(names("methods"))
+    assert not {"base", "adversarial"} & set(names("methods")), "what they share is no method"
+    models = {"lenet5", "lenet5_8x8", "lstm", "bilstm", "bigru", "textcnn", "vgg16", "wideresnet28_10"}
+    assert models <= set(names("models"))
+    assert not {"base", "image", "vgg", "wideresnet"} & set(names("models")), "what they share is no model"
+    data = {"digits", "mnist", "fashion_mnist", "imdb", "ag_news", "pheme", "synthetic_text"}
+    assert data <= set(names("data"))
     assert find("methods", "fgm", "x").__module__ == "engine.methods.fgm"
 
 

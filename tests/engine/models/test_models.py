@@ -11,16 +11,23 @@ from torch import Tensor, nn
 
 from engine.components import names
 from engine.data.base import DataInfo
+from engine.models.base import Shape
 from engine.models.catalog import config, describe
+from engine.models.dropout import sites
 
 MODELS = names("models")
 models = pytest.mark.parametrize("model", MODELS)
 
 
+def small(takes: Shape | None) -> tuple[int, ...]:
+    """The smallest image that is tried, where a model takes several."""
+    return tuple(t or s for t, s in zip(takes or (None, None, None), (3, 8, 8), strict=True))
+
+
 def build(settings: dict[str, Any], classes: int = 10, vocabulary: int = 30, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     found = config(settings)
-    shape = found.shape or (3, 8, 8)
+    shape = small(found.takes())
     image = found.kind == "image"
     return found.build(
         DataInfo(found.kind, classes, shape=shape if image else (), vocabulary=0 if image else vocabulary)
@@ -30,8 +37,14 @@ def build(settings: dict[str, Any], classes: int = 10, vocabulary: int = 30, see
 def inputs(model: str) -> tuple[Tensor, ...]:
     found = config({"name": model})
     if found.kind == "image":
-        return (torch.rand(4, *(found.shape or (3, 8, 8))),)
+        return (torch.rand(4, *small(found.takes())),)
     return torch.tensor([[3, 4, 5], [6, 0, 0], [7, 8, 0], [2, 2, 2]]), torch.tensor([3, 1, 2, 3])
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def built(request: pytest.FixtureRequest) -> tuple[str, nn.Module]:
+    """Each model once, in eval mode: in train mode dropout and batch norm mix examples and chance."""
+    return request.param, build({"name": request.param}).eval()
 
 
 def count(network: nn.Module) -> int:
@@ -81,7 +94,9 @@ def test_defaults_are_settings_enough(model: str) -> None:
 @models
 def test_the_catalog_lists_the_models_parameters(model: str) -> None:
     info = describe({"name": model})
-    assert info.parameters == tuple(name for name, _ in build({"name": model}).named_parameters())
+    with torch.device("meta"):
+        network = build({"name": model})
+    assert info.parameters == tuple(name for name, _ in network.named_parameters())
     assert info.aliases
     for alias, name in info.aliases.items():
         assert info.resolve(alias, "x") == (name,)
@@ -91,34 +106,64 @@ def test_the_catalog_lists_the_models_parameters(model: str) -> None:
     assert info.resolve("input", "x") == ("input",)
 
 
-@models
-@pytest.mark.parametrize("classes", [2, 10])
-def test_logits(model: str, classes: int) -> None:
-    logits_BC = build({"name": model}, classes)(*inputs(model))
-    assert logits_BC.shape == (4, classes)
-    assert torch.isfinite(logits_BC).all()
+def test_outputs(built: tuple[str, nn.Module]) -> None:
+    model, network = built
+    given = inputs(model)
+    out_BO = network(*given)
+    outputs = 10 if describe({"name": model}).task == "classification" else given[0][0].numel()
+    assert out_BO.shape == (4, outputs)
+    assert torch.isfinite(out_BO).all()
 
 
 @models
-def test_an_example_is_seen_by_itself(model: str) -> None:
-    network = build({"name": model}).eval()
+def test_the_data_say_how_many_classes(model: str) -> None:
+    if describe({"name": model}).task == "reconstruction":
+        pytest.skip("it has none")
+    with torch.device("meta"):
+        last = list(build({"name": model}, classes=3).parameters())[-1]
+    assert last.shape == (3,), "the bias of the last layer"
+
+
+def test_an_example_is_seen_by_itself(built: tuple[str, nn.Module]) -> None:
+    model, network = built
     given = inputs(model)
     whole, one = network(*given), network(*(t[1:2] for t in given))
-    assert torch.allclose(whole[1:2], one, atol=1e-6), "neither the batch nor padding matters"
+    scale = whole.abs().max().item()
+    assert torch.allclose(whole[1:2], one, atol=1e-6 * scale), "neither the batch nor padding matters"
 
 
-@models
-def test_the_generator_decides_the_weights(model: str) -> None:
-    a, b, c = (build({"name": model}, seed=seed).state_dict() for seed in (0, 0, 1))
+def test_a_pass_changes_neither_its_input_nor_the_network_in_eval_mode(built: tuple[str, nn.Module]) -> None:
+    model, network = built
+    given = inputs(model)
+    before = [t.clone() for t in given]
+    buffers = {name: b.clone() for name, b in network.named_buffers()}
+    network(*given)
+    assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
+    assert all(torch.equal(b, buffers[name]) for name, b in network.named_buffers())
+
+
+def test_the_generator_decides_the_weights(built: tuple[str, nn.Module]) -> None:
+    model, network = built
+    a, b, c = network.state_dict(), build({"name": model}).state_dict(), build({"name": model}, seed=1)
     assert all(torch.equal(a[name], b[name]) for name in a)
-    assert any(not torch.equal(a[name], c[name]) for name in a)
+    assert any(not torch.equal(w, c.state_dict()[name]) for name, w in a.items())
 
 
-@models
-def test_every_parameter_gets_a_gradient(model: str) -> None:
-    network = build({"name": model})
-    network(*inputs(model)).square().sum().backward()
-    assert all(w.grad is not None and w.grad.abs().sum() > 0 for w in network.parameters())
+def test_every_parameter_gets_a_gradient(built: tuple[str, nn.Module]) -> None:
+    model, network = built
+    loss = network(*inputs(model)).square().sum()
+    for g in torch.autograd.grad(loss, list(network.parameters())):
+        assert g.abs().sum() > 0
+        assert torch.isfinite(g).all()
+
+
+def test_the_sites_are_where_the_catalog_says(built: tuple[str, nn.Module]) -> None:
+    model, network = built
+    found = describe({"name": model}).sites
+    assert found == tuple(sites(network))
+    assert not any(isinstance(module, nn.Dropout) for module in network.modules())
+    if config({"name": model}).kind == "image":
+        assert found[-1] == "dropout"
 
 
 def test_lenet5_8x8_by_hand() -> None:

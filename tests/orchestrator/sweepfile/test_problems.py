@@ -68,7 +68,7 @@ ONE_LINE = [
     (
         "lenet5_8x8",
         "{name: lenet5_8x8, a: 3}",
-        "4: trial.model.a: unknown setting of lenet5_8x8; known: name",
+        "4: trial.model.a: unknown setting of lenet5_8x8; known: dropout, name, normalize",
     ),
     (
         "cpus: 1",
