@@ -28,7 +28,6 @@ import torch
 
 from benchmarks.common import finish, machine, parser, shown, summary, table, verdict
 from engine import optimizers
-from engine.config import Adam
 from engine.data.base import Arrays, DataInfo
 from engine.data.examples import Examples
 from engine.distributed import Workers, default_device
@@ -40,6 +39,7 @@ from engine.models.catalog import describe
 from engine.perturb.random import derive, seed_torch
 from engine.step import Stepper
 from engine.train import placed
+from engine.update import Adam
 
 BLOCK_SECONDS = 0.1
 STEPS_K = (1, 2, 3, 5)

@@ -1,8 +1,7 @@
 """Checkpoints: written atomically, enough of them kept to continue bit for bit.
 
 No generator's state needs saving: every draw is a function of (seed, epoch or step, place), and torch's
-global generator is seeded anew at each step (:mod:`engine.perturb.random`). The slots of the methods
-carry no state from step to step.
+global generator is seeded anew at each step (:mod:`engine.perturb.random`).
 """
 
 from __future__ import annotations
@@ -31,8 +30,9 @@ class Progress:
     Attributes:
         epoch: epochs finished. step: optimisation steps finished in the epoch under way.
         loss, correct, seen: sums over the examples of that epoch so far, over all workers.
-        history: metrics of the finished epochs. best_epoch: the chosen one, from 1; 0 before the first.
-        best: weights of the chosen epoch.
+        history: metrics of the finished epochs.
+        chosen: epoch, from 1, that each checkpoint (``best``, ``best.NAME``) holds. weights: their weights.
+        method: what the method carries over (:class:`engine.state.State`). scaler: the loss scale.
         seconds: of training so far, by phase.
     """
 
@@ -42,9 +42,16 @@ class Progress:
     correct: float = 0.0
     seen: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = 0
-    best: State = field(default_factory=dict)
+    chosen: dict[str, int] = field(default_factory=dict)
+    weights: dict[str, State] = field(default_factory=dict)
+    method: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch chosen on validation; 0 before the first."""
+        return self.chosen.get("best", 0)
 
 
 def save(folder: Path, key: str, model: State, optimizer: dict[str, Any], progress: Progress) -> Path:

@@ -16,74 +16,39 @@ from pydantic import (
 )
 
 from engine.components import find
-from engine.data.base import DataConfig
-from engine.errors import InputError, did_you_mean
+from engine.data.augment_settings import Augment
+from engine.data.base import DataConfig, DataInfo
+from engine.errors import InputError, did_you_mean, named
+from engine.evaluations.attacks import AttackConfig
+from engine.evaluations.nested import attack
 from engine.methods.base import Composition, Preset
 from engine.models.base import ModelInfo
 from engine.models.catalog import describe
-from engine.settings import Count, Frozen, NonNegative, Positive, Probability, Whole
+from engine.settings import Count, Flag, Frozen, NonNegative, Whole
 from engine.slots.check import check
 from engine.slots.slots import Slots
+from engine.update import OPTIMIZERS, SCHEDULES, SGD, Adam, Constant, Regularise, Schedule
 
-Keep = Literal["none", "best", "last", "both"]
-"""Which weights of a finished trial stay; no part of its key."""
-
-
-class Adam(Frozen):
-    """Adam (Kingma and Ba 2015); ``weight_decay`` is an L2 term in the gradient."""
-
-    name: Literal["adam"]
-    lr: Positive = 1e-3
-    betas: tuple[Probability, Probability] = (0.9, 0.999)
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.0
-
-    @model_validator(mode="after")
-    def _betas_are_below_one(self) -> Self:
-        if max(self.betas) == 1:
-            raise InputError("optimizer.betas", self.betas, "two numbers >= 0 and below 1")
-        return self
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
-
-    name: Literal["adamw"]  # type: ignore[assignment]
-    weight_decay: NonNegative = 1e-2
-
-
-class SGD(Frozen):
-    """Stochastic gradient descent; ``weight_decay`` is an L2 term in the gradient."""
-
-    name: Literal["sgd"]
-    lr: Positive = 0.1
-    momentum: Probability = 0.0
-    nesterov: bool = False
-    weight_decay: NonNegative = 0.0
-
-    @model_validator(mode="after")
-    def _nesterov_has_momentum(self) -> Self:
-        if self.nesterov and self.momentum == 0:
-            raise InputError("optimizer.nesterov", True, "false, or true with a momentum > 0")
-        return self
-
-
-OPTIMIZERS: dict[str, type[Adam] | type[AdamW] | type[SGD]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
+Keep = Literal["none", "best", "last", "both", "all"]
+"""Which weights of a finished trial stay; no part of its key. ``all`` adds those of ``best.NAME``."""
 
 
 class Init(Frozen):
-    """Start from the weights of another trial, the parent, which has the same seed.
+    """Start from another trial, the parent, which has the same seed.
 
     Attributes:
         from_: settings in which the parent differs from this trial, by dotted name, e.g.
             ``{method: standard}``; the parent itself starts afresh unless they give it an ``init``.
         checkpoint: which of the parent's checkpoints.
+        use: take its ``weights`` (pre-training, then fine-tuning), or let it label the unlabelled examples
+            and start afresh (``labels``, the pseudo-labels of RST).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
     from_: dict[str, Any] = Field(alias="from")
     checkpoint: Literal["best", "last"] = "best"
+    use: Literal["weights", "labels"] = "weights"
 
 
 def _named(value: Any, where: str) -> dict[str, Any]:
@@ -119,14 +84,29 @@ def _method(value: Any) -> Any:
     return found.model_validate(settings)  # type: ignore[attr-defined]
 
 
-def _optimizer(value: Any) -> Any:
-    if isinstance(value, tuple(OPTIMIZERS.values())):
+def _chosen(value: Any, where: str, known: Mapping[str, type[Frozen]], default: str) -> Any:
+    """One of a few settings classes, by name."""
+    if isinstance(value, tuple(known.values())):
         return value
-    settings = _named(value, "optimizer")
-    name = settings.setdefault("name", "adam")
-    if name not in OPTIMIZERS:
-        raise InputError("optimizer.name", repr(name), did_you_mean(str(name), list(OPTIMIZERS)))
-    return OPTIMIZERS[name].model_validate(settings)
+    settings = _named(value, where)
+    name = settings.setdefault("name", default)
+    if name not in known:
+        raise InputError(f"{where}.name", repr(name), did_you_mean(str(name), list(known)))
+    return known[name].model_validate(settings)
+
+
+def _optimizer(value: Any) -> Any:
+    return _chosen(value, "optimizer", OPTIMIZERS, "adam")
+
+
+def _schedule(value: Any) -> Any:
+    return _chosen(value, "schedule", SCHEDULES, "constant")
+
+
+def _attacks(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise InputError("attacks", repr(value), "a mapping from a name of yours to an attack's settings")
+    return {label: attack(settings, f"attacks.{label}") for label, settings in value.items()}
 
 
 class Trial(Frozen):
@@ -140,9 +120,24 @@ class Trial(Frozen):
         epochs: passes over the training examples.
         batch_size: global batch, over all workers of the trial.
         seed: seed of the weights, the data order, the subset and every mask.
-        precision: arithmetic of the forward and backward passes.
-        select: validation metric by which the best epoch is chosen.
+        precision: arithmetic of the forward and backward passes; parameters, norms and updates are
+            float32 in all of them. fp16 scales the loss.
+        select: validation metric by which the best epoch is chosen: ``val.accuracy``, ``val.loss``, or
+            ``val.NAME.accuracy`` of one of the ``attacks``.
         init: another trial to start from.
+        schedule: of the learning rate: ``constant``, ``piecewise``, ``cosine``, ``cyclic``, ``ramps``.
+        regularise: penalties on the weights.
+        augment: how training images are varied.
+        mixup: alpha of mixup's Beta(alpha, alpha) (AWP's comparison: 1.4); 0 for none.
+        patience: epochs without a better ``select`` after which training stops; 0 for never.
+        unlabelled_batch: unlabelled or pseudo-labelled examples in each global batch, beside the
+            ``batch_size`` labelled ones; None takes as many as there are labelled ones.
+        steps_per_epoch: optimisation steps of an epoch; None goes once through the labelled examples.
+        attacks: evaluations by attack made on validation after every epoch, and on test at the end.
+        watch_test: make every epoch's evaluations on test as well, and keep the epoch that is best there,
+            apart from the one that is chosen (AWP's tables choose on test).
+        memory_format: of image networks; ``auto`` is channels_last on a CPU, where it is faster.
+        compile: compile the network with torch.compile.
 
     >>> t = Trial.model_validate(dict(data="digits", model="lenet5_8x8", method="fgm"))
     >>> t.method.epsilon, t.slots.passes
@@ -158,9 +153,24 @@ class Trial(Frozen):
     epochs: Count = 10
     batch_size: Count = 128
     seed: Whole = 0
-    precision: Literal["float32"] = "float32"
-    select: Literal["val.accuracy", "val.loss"] = "val.accuracy"
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    select: str = "val.accuracy"
     init: Init | None = None
+    schedule: Annotated[SerializeAsAny[InstanceOf[Schedule]], BeforeValidator(_schedule)] = Constant(
+        name="constant"
+    )
+    regularise: Regularise = Regularise()
+    augment: Augment = Augment()
+    mixup: NonNegative = 0.0
+    patience: Whole = 0
+    unlabelled_batch: Count | None = None
+    steps_per_epoch: Count | None = None
+    attacks: Annotated[dict[str, SerializeAsAny[InstanceOf[AttackConfig]]], BeforeValidator(_attacks)] = (
+        Field(default_factory=dict)
+    )
+    watch_test: Flag = False
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    compile: Flag = False
 
     @property
     def model_info(self) -> ModelInfo:
@@ -202,9 +212,40 @@ class Trial(Frozen):
     def _fits_together(self) -> Self:
         """Resolve what the parts say of each other, so that a bad trial fails before it starts."""
         self.model_info.check(self.data.info())
-        check(self.slots, self.model_info, self.data.info())
+        data = self.data.info()
+        check(self.slots, self.model_info, data)
+        self.augment.check(data)
+        for label, attacked in self.attacks.items():
+            with named(f"attacks.{label}"):
+                attacked.check(data, self.model_info)
+        chosen = ["val.accuracy", "val.loss", *(f"val.{label}.accuracy" for label in self.attacks)]
+        if self.select not in chosen:
+            raise InputError("select", repr(self.select), f"one of {', '.join(chosen)}")
+        self._mixup_fits(data)
         self.parent()
         return self
+
+    def _mixup_fits(self, data: DataInfo) -> None:
+        if not self.mixup:
+            return
+        if data.kind != "image" or self.model_info.task != "classification":
+            raise InputError("mixup", self.mixup, "0: only images with classes are mixed")
+        hard = [t.divergence for t in self.slots.objective.terms if t.divergence in ("margin", "mart")]
+        if hard or self.slots.selection is not None:
+            legal = "0 beside MART and adaptive adversarial training, which need one label an example"
+            raise InputError("mixup", self.mixup, legal)
+        if self.learns_unlabelled:
+            raise InputError("mixup", self.mixup, "0 where unlabelled examples are learnt from")
+
+    @property
+    def learns_unlabelled(self) -> bool:
+        """Whether the trial learns from examples without labels, or with pseudo-labels."""
+        if not self.data.has_unlabelled:
+            return False
+        pseudo = getattr(self.data, "extra_labels", False) or (self.init and self.init.use == "labels")
+        objective = self.slots.objective
+        consistent = any(t.divergence in ("kl", "squared") for t in objective.terms)
+        return bool(pseudo or consistent or objective.entropy)
 
 
 def override(settings: dict[str, Any], dotted: str, value: Any) -> None:

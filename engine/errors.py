@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -23,6 +25,22 @@ class InputError(ValueError):
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
         return type(self), (self.name, self.value, self.legal)  # travels between processes
+
+
+@contextmanager
+def named(place: str) -> Iterator[None]:
+    """Errors inside the block are named as settings of ``place``.
+
+    >>> with named("attacks.pgd"):
+    ...     raise InputError("evaluation.epsilon", -1, "a number >= 0")
+    Traceback (most recent call last):
+    engine.errors.InputError: attacks.pgd.epsilon: -1 is not legal: a number >= 0
+    """
+    try:
+        yield
+    except InputError as error:
+        inner = error.name.removeprefix("evaluation").removeprefix(".")
+        raise type(error)(f"{place}.{inner}".rstrip("."), error.value, error.legal) from None
 
 
 class DataMissing(InputError):

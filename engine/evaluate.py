@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from engine.data.examples import Batch, Examples
 from engine.distributed import Workers
+from engine.models.base import Task
 from engine.perturb.targets import logits_of
 
 BATCH = 512
@@ -45,16 +46,22 @@ Measure = Callable[[Batch], tuple[Tensor, Tensor]]
 
 @torch.no_grad()
 def evaluate(
-    network: nn.Module, examples: Examples, workers: Workers, first: int | None = None
+    network: nn.Module,
+    examples: Examples,
+    workers: Workers,
+    first: int | None = None,
+    task: Task = "classification",
 ) -> Evaluation:
     """Evaluate in eval mode, the split shared out over the workers; train mode is put back.
 
     Args:
         first: how many of the examples, the first ones; None takes all.
+        task: a network that reconstructs its input has a squared error for its loss, and no example right.
     """
     training = network.training
     network.eval()
-    (found,) = share_out(examples, workers, lambda batch: _batch(network, batch), first=first)
+    look = _reconstructed if task == "reconstruction" else _classified
+    (found,) = share_out(examples, workers, lambda batch: look(network, batch), first=first)
     network.train(training)
     return found
 
@@ -96,7 +103,13 @@ def share_out(
     ]
 
 
-def _batch(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+def _reconstructed(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    x = batch.views[0]
+    lost_B = (logits_of(network, network, batch) - x.flatten(1)).square().mean(1)
+    return lost_B.sum()[None], torch.zeros(1, len(batch), device=x.device)
+
+
+def _classified(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Summed loss_1 and correctness_1B of a batch."""
     assert batch.labels is not None
     logits_BC = logits_of(network, network, batch)

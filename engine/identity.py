@@ -43,13 +43,34 @@ def canonical(trial: Trial) -> dict[str, Any]:
         "seed": trial.seed,
         "precision": trial.precision,
     }
-    if trial.select != Trial.model_fields["select"].default:
-        form["select"] = trial.select
+    form |= _changed(trial)
     if parent is not None and trial.init is not None:
         form["init"] = {"key": trial_key(parent), "checkpoint": trial.init.checkpoint}
+        if trial.init.use != "weights":
+            form["init"]["use"] = trial.init.use
     plugins = _plugins(trial)
     if plugins:
         form["plugins"] = plugins
+    return form
+
+
+def _changed(trial: Trial) -> dict[str, Any]:
+    """The settings added since the first contract, where they differ from their defaults."""
+    names = ("select", "regularise", "augment", "mixup", "patience", "unlabelled_batch", "steps_per_epoch",
+             "watch_test", "memory_format", "compile")  # fmt: skip
+    given = trial.model_dump(mode="json", include=set(names), exclude_defaults=True)
+    form = {name: value for name, value in given.items() if value not in ({}, None)}
+    if trial.schedule.name != "constant":
+        changed = trial.schedule.model_dump(mode="json", exclude_defaults=True)
+        form["schedule"] = {**changed, "name": trial.schedule.name}
+    if trial.attacks:
+        form["attacks"] = {label: _attack(found) for label, found in trial.attacks.items()}
+    return form
+
+
+def _attack(evaluation: EvaluationConfig) -> dict[str, Any]:
+    form = evaluation.canonical()
+    del form["checkpoint"]
     return form
 
 

@@ -1,4 +1,4 @@
-"""Optimisers from their settings, with the learning rate as a tensor and the fused kernels."""
+"""Optimisers from their settings, and what else an update is made of: schedule, penalties, weight decay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from engine.config import SGD, Adam, AdamW
+from engine.config import Trial
+from engine.step import Stepper
+from engine.update import SGD, Adam, AdamW, Constant, Ramps
 
 
 def build(
@@ -30,3 +32,69 @@ def build(
         parameters, lr=lr, betas=settings.betas, eps=settings.eps,
         weight_decay=settings.weight_decay, fused=True,
     )  # fmt: skip
+
+
+class Updates:
+    """What happens between a step's gradients and its weights.
+
+    Args:
+        trial: optimiser, schedule and penalties. optimizer: as :func:`build` returns it.
+        network: the bare network. stepper: whose gradients are applied.
+    """
+
+    def __init__(self, trial: Trial, optimizer: torch.optim.Optimizer, network: nn.Module, stepper: Stepper):
+        self.trial, self.optimizer, self.network, self.stepper = trial, optimizer, network, stepper
+        self.scaler = stepper.of.passes.scaler
+        named = network.named_parameters()
+        self.weights = {name: w for name, w in named if w.dim() > 1 and w.requires_grad}
+
+    def begin(self, epoch: float) -> None:
+        """Set the learning rate of ``epoch`` (with its fraction), and clear the gradients."""
+        schedule, settings = self.trial.schedule, self.trial.optimizer
+        if not isinstance(schedule, Constant):
+            factor = schedule.factor(epoch, self.trial.epochs)
+            for group in self.optimizer.param_groups:
+                group["lr"].fill_(settings.lr * factor)
+                if isinstance(schedule, Ramps) and isinstance(settings, Adam):
+                    group["betas"] = schedule.betas(settings.betas, epoch, self.trial.epochs)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def take(self) -> None:
+        """One update of the weights from ``.grad``."""
+        decay, decoupled = self.trial.optimizer.weight_decay, isinstance(self.trial.optimizer, AdamW)
+        shifted = self.stepper.shifted if decay else {}
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)
+        self._penalise()
+        if not decoupled:
+            for name, v in shifted.items():  # the decay's gradient at theta + v is decay * (theta + v)
+                w = self.network.get_parameter(name)
+                if w.grad is not None:
+                    w.grad.add_(v, alpha=decay)
+        if self.scaler.is_enabled():
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        if decoupled:
+            with torch.no_grad():
+                for name, v in shifted.items():
+                    lr = self.optimizer.param_groups[0]["lr"]
+                    self.network.get_parameter(name).sub_(lr * decay * v)
+
+    def between(self) -> None:
+        """An update with further passes over the same batch to come."""
+        self.take()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _penalise(self) -> None:
+        """Add the gradients of the penalties."""
+        settings = self.trial.regularise
+        if not (settings.l1 or settings.l2):
+            return
+        for w in self.weights.values():
+            if w.grad is not None:
+                if settings.l1:
+                    w.grad.add_(w.detach().sign(), alpha=settings.l1)
+                if settings.l2:
+                    w.grad.add_(w.detach(), alpha=settings.l2)

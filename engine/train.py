@@ -5,30 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from engine import checkpoint, optimizers
+from engine import checkpoint, optimizers, watch
 from engine.checkpoint import Progress
 from engine.config import Keep, Trial
-from engine.data.base import DataInfo
-from engine.data.examples import Examples
 from engine.data.loading import Splits, load
 from engine.distributed import Workers
 from engine.errors import InputError
-from engine.evaluate import Evaluation, evaluate
+from engine.evaluate import Evaluation
+from engine.feed import Feed, Taken, pseudo_labelled
 from engine.identity import trial_key
 from engine.models.catalog import config as model_config
 from engine.perturb.random import derive, seed_torch
+from engine.placing import placed
 from engine.report import SIGNALS, Event, Report, Signal, carry_on
+from engine.selecting import begin_epoch
+from engine.state import State
 from engine.step import Stepper
 
 POLL = 16
 """Steps between two agreements of several workers on the report's signal."""
+
+Status = Literal["completed", "diverged", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,14 @@ class Result:
         status: ``completed``; ``diverged`` when the training or validation loss became NaN or infinite;
             ``stopped`` when the report asked for it, with a checkpoint to continue from.
         best, last: metrics of the epoch chosen on validation and of the last one, test included.
+        also: metrics of the epochs recorded apart: the best for each attack (``best.NAME``) and, where test
+            is watched, the best on test (``best.test``).
         best_epoch: the chosen epoch, from 1. history: metrics of every epoch, each with ``epoch``.
         correct: packed per-example correctness of the test split, by checkpoint.
         examples: number of test examples. seconds: by phase. message: what diverged, and when.
     """
 
-    status: Literal["completed", "diverged", "stopped"]
+    status: Status
     best: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     best_epoch: int = 0
@@ -53,6 +59,7 @@ class Result:
     examples: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     message: str = ""
+    also: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def train(
@@ -65,6 +72,7 @@ def train(
     parent: Path | None = None,
     checkpoint_seconds: float = 60.0,
     saved: Callable[[Path], None] | None = None,
+    micro: int = 0,
 ) -> Result:
     """Train a trial, continuing from its checkpoint when the folder holds one.
 
@@ -77,6 +85,8 @@ def train(
         parent: weights to start from, for a trial with ``init``.
         checkpoint_seconds: time between checkpoints, which are written at the ends of epochs.
         saved: told of each file written to the folder.
+        micro: examples in one pass of a worker at most, 0 for all: gradients are accumulated over the
+            parts of a batch, whose size stays the trial's.
 
     Raises:
         DataMissing, InputError: the data are not there or not what was published.
@@ -89,7 +99,7 @@ def train(
     workers = workers or Workers()
     devices = [workers.device] if workers.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        run = _Run(trial, report, folder, workers, checkpoint_seconds, saved)
+        run = _Run(trial, report, folder, workers, checkpoint_seconds, saved, micro)
         try:
             run.start(parent)
             return run.finish(run.loop(), keep)
@@ -108,6 +118,7 @@ class _Run:
         workers: Workers,
         checkpoint_seconds: float,
         saved: Callable[[Path], None] | None,
+        micro: int,
     ):
         self.trial, self.report, self.folder, self.workers = trial, report, folder, workers
         self.saved = saved or (lambda path: None)
@@ -115,6 +126,7 @@ class _Run:
         self.progress = Progress()
         self.checkpoint_seconds = checkpoint_seconds
         self.saved_at = time.monotonic()
+        self.micro = micro
 
     def start(self, parent: Path | None) -> None:
         """Load the data, build the model, take up the checkpoint."""
@@ -128,13 +140,37 @@ class _Run:
         trial, device = self.trial, self.workers.device
         seed_torch(derive(trial.seed, "init"), device)
         network = model_config(trial.model).build(self.data.info, self.data.words)
-        self.network = placed(network, self.data.info, device)
+        self.network = placed(network, self.data.info, device, trial.memory_format)
         if trial.init is not None:
-            if parent is None:
-                raise InputError("init.from", "no file", "the parent's checkpoint; train the parent first")
-            self.network.load_state_dict(checkpoint.load_weights(parent, device))
-        self.stepper = Stepper(self.network, trial.slots, trial.seed, self.workers)
+            self._take_over(parent, trial.init.use)
+        self.state = State(size=len(self.data.train))
+        self.stepper = Stepper(
+            self.network, trial.slots, trial.seed, self.workers, trial.precision, self.state
+        )
         self.optimizer = optimizers.build(trial.optimizer, self.network.parameters(), device)
+        self.updates = optimizers.Updates(trial, self.optimizer, self.network, self.stepper)
+        norms = bool(self.stepper.of.passes.norms)
+        if norms and self.micro:
+            legal = "0 for a model with batch normalisation, which sees the batch as a whole"
+            raise InputError("micro", self.micro, legal)
+        self.feed = Feed(trial, self.data, self.workers, self.state, empty=norms)
+        if trial.compile:
+            self.network.compile()
+
+    def _take_over(self, parent: Path | None, use: Literal["weights", "labels"]) -> None:
+        """The parent's weights, or the labels that it gives the unlabelled examples."""
+        if parent is None:
+            raise InputError("init.from", "no file", "the parent's checkpoint; train the parent first")
+        weights = checkpoint.load_weights(parent, self.workers.device)
+        if use == "weights":
+            self.network.load_state_dict(weights)
+            return
+        assert self.data.unlabelled is not None
+        own = {name: t.clone() for name, t in self.network.state_dict().items()}
+        self.network.load_state_dict(weights)
+        labelled = pseudo_labelled(self.data.unlabelled, self.network)
+        self.network.load_state_dict(own)
+        self.data = replace(self.data, unlabelled=labelled)
 
     def _resume(self) -> None:
         found = checkpoint.load(self.folder, self.key, self.workers.device) if self.folder else None
@@ -142,6 +178,8 @@ class _Run:
             model, optimizer, self.progress = found
             self.network.load_state_dict(model)
             self.optimizer.load_state_dict(optimizer)
+            self.state.restore(self.progress.method, self.workers)
+            self.stepper.of.passes.scaler.load_state_dict(self.progress.scaler)
         here = self.progress.epoch * 10**9 + self.progress.step
         if self.workers.agree(here) != here:
             place = f"epoch {self.progress.epoch}, step {self.progress.step}"
@@ -149,36 +187,40 @@ class _Run:
                 "folder", str(self.folder), f"one that all workers see; rank 0 is not at {place}"
             )
 
-    def loop(self) -> Literal["completed", "diverged", "stopped"]:
+    def loop(self) -> Status:
         """All epochs that are left."""
         self.network.train()
-        while self.progress.epoch < self.trial.epochs:
+        while self.progress.epoch < self.trial.epochs and not self._out_of_patience():
             with self._timed("train"):
                 signal = self._epoch()
             if signal == "stop":
                 return "stopped"
             metrics = self._close_epoch()
             signal = self._signal(Event(self.progress.epoch, 0, metrics))
-            if not (_finite(metrics["train.loss"]) and _finite(metrics["val.loss"])):
+            if not (watch.finite(metrics["train.loss"]) and watch.finite(metrics["val.loss"])):
                 return "diverged"
             self._heed(signal, due=time.monotonic() - self.saved_at > self.checkpoint_seconds)
             if signal == "stop" and self.progress.epoch < self.trial.epochs:
                 return "stopped"
         return "completed"
 
+    def _out_of_patience(self) -> bool:
+        progress, patience = self.progress, self.trial.patience
+        return bool(patience) and progress.epoch - progress.best_epoch >= patience
+
     def _epoch(self) -> Signal:
         """The steps of one epoch that are left."""
         progress, device = self.progress, self.workers.device
-        order_N = _order(self.trial.seed, progress.epoch, len(self.data.train))
-        if self.data.train.lengths is None:  # texts are taken by places on the CPU
-            order_N = order_N.to(device)
-        batches = torch.split(order_N, self.trial.batch_size)
+        if progress.step == 0:
+            begin_epoch(self.stepper.of, self.data.train, self.trial.slots, progress.epoch)
         sums = torch.tensor([progress.loss, progress.correct], dtype=torch.float64, device=device)
         if self.workers.rank:
             sums.zero_()  # what rank 0 took up from a checkpoint is the sum over all workers
-        for number in range(progress.step, len(batches)):
-            sums += self._step(batches[number], progress.epoch * len(batches) + number)
-            progress.step, progress.seen = number + 1, progress.seen + len(batches[number])
+        for number, places_B in enumerate(self.feed.epoch(progress.epoch)):
+            if number < progress.step:
+                continue
+            sums += self._step(places_B, progress.epoch * self.feed.steps + number)
+            progress.step, progress.seen = number + 1, progress.seen + len(places_B)
             if self.workers.size > 1 and progress.step % POLL:
                 continue
             signal = self._signal(Event(progress.epoch, progress.step))
@@ -190,16 +232,18 @@ class _Run:
         self._keep_sums(sums)
         return "continue"
 
-    def _step(self, positions_B: Tensor, step: int) -> Tensor:
+    def _step(self, places_B: Tensor, step: int) -> Tensor:
         """One update; returns this worker's summed loss and number right."""
         seed_torch(derive(self.trial.seed, "step", step, self.workers.rank), self.workers.device)
-        mine_B = self.workers.share(positions_B)
-        lent = len(mine_B) == 0  # a last batch smaller than the number of workers
-        batch = self.data.train.batch(positions_B[:1] if lent else mine_B)
-        self.optimizer.zero_grad(set_to_none=True)
-        clean = self.stepper.gradients(batch, step, len(positions_B), share=0.0 if lent else 1.0)
-        self.optimizer.step()
-        return torch.stack([clean.loss, clean.correct]).double() * (0.0 if lent else 1.0)
+        taken: Taken = self.feed.take(places_B, step)
+        epoch = step / self.feed.steps
+        self.updates.begin(epoch)
+        clean = self.stepper.gradients(
+            taken.batch, step, taken.labelled, taken.share, examples=taken.examples, aims=taken.aims,
+            epoch=epoch, places=taken.places, micro=self.micro, update=self.updates.between,
+        )  # fmt: skip
+        self.updates.take()
+        return torch.stack([clean.loss, clean.correct]).double() * taken.share
 
     def _keep_sums(self, sums: Tensor) -> None:
         self.progress.loss, self.progress.correct = self.workers.total(sums.clone()).tolist()
@@ -212,53 +256,63 @@ class _Run:
             "train.accuracy": progress.correct / progress.seen,
         }
         with self._timed("evaluate"):
-            metrics |= self._evaluate(self.data.val).metrics("val")
+            metrics |= self._measure("val")
+            if self.trial.watch_test:
+                metrics |= self._measure("test")
+        self.state.close_epoch(self.trial.slots.objective.momentum, self.workers)
         progress.epoch += 1
         progress.step, progress.loss, progress.correct, progress.seen = 0, 0.0, 0.0, 0
         progress.history.append({"epoch": progress.epoch, **metrics})
-        if _better(metrics, progress, self.trial.select):
-            progress.best_epoch, progress.best = progress.epoch, _copy(self.network)
+        watch.choose(metrics, progress, self.trial, _copy(self.network))
         return metrics
 
-    def finish(self, status: Literal["completed", "diverged", "stopped"], keep: Keep) -> Result:
-        """The final evaluation on test, of the chosen epoch and of the last one."""
+    def finish(self, status: Status, keep: Keep) -> Result:
+        """The final evaluation on test, of the chosen epochs and of the last one."""
         progress = self.progress
         if status == "stopped":
             return Result(status, history=progress.history, seconds=progress.seconds)
         message = f"loss not finite in epoch {progress.epoch}" if status == "diverged" else ""
-        last, best, correct = dict(progress.history[-1]), dict[str, float](), dict[str, bytes]()
+        found: dict[str, dict[str, float]] = {"last": dict(progress.history[-1])}
+        correct: dict[str, bytes] = {}
         if status == "completed" and progress.best_epoch:
             with self._timed("evaluate"):
-                last, best, correct = self._test()
+                found, correct = self._test()
             self._keep_weights(keep)
+        also = {name: found[name] for name in found if name not in ("best", "last")}
         return Result(
-            status, best, last, progress.best_epoch, progress.history, correct,
-            len(self.data.test), progress.seconds, message,
+            status, found.get("best", {}), found["last"], progress.best_epoch, progress.history, correct,
+            len(self.data.test), progress.seconds, message, also,
         )  # fmt: skip
 
-    def _test(self) -> tuple[dict[str, float], dict[str, float], dict[str, bytes]]:
+    def _test(self) -> tuple[dict[str, dict[str, float]], dict[str, bytes]]:
+        """Metrics of each checkpoint, and correctness of the best and the last one."""
         progress = self.progress
-        at_last = self._evaluate(self.data.test)
-        at_best = at_last
-        if progress.best_epoch != progress.epoch:
-            weights = _copy(self.network)
-            self.network.load_state_dict(progress.best)
-            at_best = self._evaluate(self.data.test)
-            self.network.load_state_dict(weights)
-        last = progress.history[-1] | at_last.metrics("test")
-        best = progress.history[progress.best_epoch - 1] | at_best.metrics("test")
-        return last, best, {"best": at_best.bits(), "last": at_last.bits()}
+        metrics, clean = self._measured("test")
+        by_epoch = {progress.epoch: (progress.history[-1] | metrics, clean.bits())}
+        last = _copy(self.network)
+        for name, epoch in progress.chosen.items():
+            if epoch not in by_epoch:
+                self.network.load_state_dict(progress.weights[name])
+                metrics, clean = self._measured("test")
+                by_epoch[epoch] = progress.history[epoch - 1] | metrics, clean.bits()
+        self.network.load_state_dict(last)
+        epochs = {**progress.chosen, "last": progress.epoch}
+        found = {name: by_epoch[epoch][0] for name, epoch in epochs.items()}
+        return found, {name: by_epoch[epochs[name]][1] for name in ("best", "last")}
+
+    def _measured(self, split: str) -> tuple[dict[str, float], Evaluation]:
+        return watch.measure(self.network, self.data, split, self.trial, self.workers)
+
+    def _measure(self, split: str) -> dict[str, float]:
+        return self._measured(split)[0]
 
     def _keep_weights(self, keep: Keep) -> None:
         if self.folder is None or self.workers.rank:
             return
-        if keep in ("best", "both"):
-            self.saved(checkpoint.save_weights(self.folder, "best", self.progress.best))
-        if keep in ("last", "both"):
+        for name in self.progress.chosen if keep == "all" else ["best"] if keep in ("best", "both") else []:
+            self.saved(checkpoint.save_weights(self.folder, name, self.progress.weights[name]))
+        if keep in ("last", "both", "all"):
             self.saved(checkpoint.save_weights(self.folder, "last", _copy(self.network)))
-
-    def _evaluate(self, examples: Examples) -> Evaluation:
-        return evaluate(self.network, examples, self.workers)
 
     def _signal(self, event: Event) -> Signal:
         """The report's answer to rank 0, on all workers."""
@@ -267,6 +321,9 @@ class _Run:
 
     def _heed(self, signal: Signal, due: bool = False) -> None:
         """Write a checkpoint where one is asked for or due."""
+        if signal != "continue" or due:
+            self.progress.method = self.state.saved(self.workers)
+            self.progress.scaler = self.stepper.of.passes.scaler.state_dict()
         if self.folder is None or self.workers.rank or (signal == "continue" and not due):
             return
         with self._timed("checkpoint"):
@@ -276,7 +333,7 @@ class _Run:
 
     def close(self) -> None:
         """Let go of the network: DistributedDataParallel must not outlive its process group."""
-        for name in ("stepper", "optimizer", "network"):
+        for name in ("updates", "feed", "stepper", "optimizer", "network"):
             self.__dict__.pop(name, None)
 
     @contextmanager
@@ -289,37 +346,5 @@ class _Run:
             seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - start
 
 
-def placed(network: nn.Module, data: DataInfo, device: torch.device) -> nn.Module:
-    """The network on its device, in the memory layout that trains fastest there.
-
-    On a CPU channels-last halves LeNet-5's step: the input gradient of a convolution with few channels
-    is slow otherwise.
-    """
-    network.to(device)
-    if device.type == "cpu" and data.kind == "image":
-        network.to(memory_format=torch.channels_last)
-    return network
-
-
-def _order(seed: int, epoch: int, size: int) -> Tensor:
-    """The order of the training examples in an epoch, a permutation_N."""
-    generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
-    return torch.randperm(size, generator=generator)
-
-
-def _better(metrics: dict[str, float], progress: Progress, select: str) -> bool:
-    """Whether the epoch beats the best so far; the earlier one wins a tie."""
-    if not _finite(metrics[select]):
-        return False
-    if not progress.best_epoch:
-        return True
-    held = progress.history[progress.best_epoch - 1][select]
-    return metrics[select] < held if select.endswith(".loss") else metrics[select] > held
-
-
 def _copy(network: nn.Module) -> dict[str, Tensor]:
     return {name: t.detach().clone() for name, t in network.state_dict().items()}
-
-
-def _finite(x: float) -> bool:
-    return x == x and abs(x) != float("inf")

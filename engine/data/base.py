@@ -118,6 +118,11 @@ class DataConfig(Frozen):
     def content(self) -> str:
         """SHA-256 of the published content, as declared; checked when the files are read."""
 
+    @property
+    def has_unlabelled(self) -> bool:
+        """Whether there are training examples beside the labelled ones."""
+        return self.labelled is not None
+
     def missing(self, root: Path | None) -> list[str]:
         """What is not on this machine, as names to show; empty when ``convert`` can run.
 

@@ -52,6 +52,11 @@ class ImageConfig(DataConfig):
             raise InputError("data.extra", str(self.extra), legal)
         return self
 
+    @property
+    def has_unlabelled(self) -> bool:
+        """Also from an extra file."""
+        return super().has_unlabelled or self.extra is not None
+
     @abstractmethod
     def split_sizes(self) -> dict[Split, int]:
         """Number of examples of each split."""

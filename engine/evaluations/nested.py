@@ -39,15 +39,14 @@ def evaluation(value: Any, where: str = "evaluation") -> EvaluationConfig:
     return made
 
 
-def _attack(value: Any) -> AttackConfig:
-    found = evaluation(value, "evaluation.attack")
+def attack(value: Any, where: str = "evaluation.attack") -> AttackConfig:
+    """An attack from its settings, without those that belong to the evaluation around it."""
+    found = evaluation(value, where)
     if not isinstance(found, AttackConfig):
-        raise InputError("evaluation.attack.name", repr(found.name), "an attack: pgd, fgsm, cw, ...")
+        raise InputError(f"{where}.name", repr(found.name), "an attack: pgd, fgsm, cw, ...")
     for name in OUTER:
         if getattr(found, name) != type(found).model_fields[name].default:
-            raise InputError(
-                f"evaluation.attack.{name}", getattr(found, name), "left out: the evaluation's own is used"
-            )
+            raise InputError(f"{where}.{name}", getattr(found, name), "left out: what is around it says")
     return found
 
 
@@ -58,7 +57,7 @@ class AroundAttack(EvaluationConfig):
         attack: which attack, by name and settings; without those that the evaluation itself has.
     """
 
-    attack: Annotated[SerializeAsAny[InstanceOf[AttackConfig]], BeforeValidator(_attack)] = pgd.Config(
+    attack: Annotated[SerializeAsAny[InstanceOf[AttackConfig]], BeforeValidator(attack)] = pgd.Config(
         name="pgd"
     )
 

@@ -15,7 +15,7 @@ from engine.distributed import Workers
 from engine.errors import InputError
 from engine.evaluations.base import EvaluationConfig, Findings, Subject
 from engine.models.catalog import config as model_config
-from engine.train import placed
+from engine.placing import placed
 
 
 def evaluate_checkpoint(

@@ -10,9 +10,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from engine.components import Kind, find, names
-from engine.config import OPTIMIZERS, Init, Trial
+from engine.config import Init, Trial
 from engine.methods.base import Composition
 from engine.slots.ascent import Ascent, InputAscent
+from engine.update import OPTIMIZERS
 from orchestrator.sweepfile.parts import Budget, Metric, Resources
 from orchestrator.sweepfile.sweep import Sweep
 

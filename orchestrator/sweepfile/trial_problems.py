@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from engine.components import Kind, find, names
-from engine.config import OPTIMIZERS, Trial
+from engine.config import Trial
 from engine.errors import InputError, did_you_mean
 from engine.methods.base import Composition
+from engine.update import OPTIMIZERS
 from orchestrator.sweepfile.legal import Loc, Schema, keys, schema_of
 from orchestrator.sweepfile.problems import Problem, of_input, of_validation
 from orchestrator.sweepfile.yaml_file import Where

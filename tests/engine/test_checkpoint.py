@@ -179,8 +179,9 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     network(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     progress = Progress(
-        2, 3, 0.1 + 0.2, 7.0, 11, [{"epoch": 1, "val.loss": 1 / 3}], 1, {"w": torch.ones(2)}, {"a": 1.5}
-    )
+        2, 3, 0.1 + 0.2, 7.0, 11, [{"epoch": 1, "val.loss": 1 / 3}], {"best": 1},
+        {"best": {"w": torch.ones(2)}}, {"epochs": 3}, {"scale": 2.0}, {"a": 1.5},
+    )  # fmt: skip
     assert checkpoint.load(tmp_path, "k", CPU) is None
     path = checkpoint.save(tmp_path, "k", network.state_dict(), optimizer.state_dict(), progress)
     assert list(tmp_path.iterdir()) == [path]
@@ -189,7 +190,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     model, state, loaded = found
     assert all(torch.equal(t, model[n]) for n, t in network.state_dict().items())
     assert torch.equal(state["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
-    assert torch.equal(loaded.best.pop("w"), progress.best.pop("w"))
+    assert torch.equal(loaded.weights["best"].pop("w"), progress.weights["best"].pop("w"))
     assert loaded == progress
 
 

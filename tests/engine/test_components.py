@@ -140,7 +140,7 @@ def test_the_same_content_is_loaded_once(plugin: Callable[[str], Path], tmp_path
         ("import nowhere_to_be_found", "a file that imports .*nowhere_to_be_found"),
         ("x = 1", "a file that defines a class named Config"),
         ("Config = 3", "a file that defines a class named Config"),
-        ("class Config: pass", "derived from DataConfig, ModelConfig or Preset"),
+        ("class Config: pass", "derived from DataConfig, ModelConfig, Preset"),
         (method().replace('Literal["mine"]', "str"), "a Config that says its name"),
         (method().replace('    name: Literal["mine"]\n', ""), "a Config that says its name"),
     ],

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from engine.config import SGD, Adam, AdamW, Init, Trial, override
+from engine.config import Init, Trial, override
 from engine.errors import InputError
 from engine.identity import trial_key
+from engine.update import SGD, Adam, AdamW
 
 BASE: dict[str, Any] = {"data": "digits", "model": "lenet5_8x8", "method": "standard"}
 LSTM = {"data": "toy_text", "model": "lstm"}
@@ -110,7 +111,27 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"batch_size": 0}, "batch_size", "greater than or equal to 1"),
     ({"seed": -1}, "seed", "greater than or equal to 0"),
     ({"precision": "bfloat16"}, "precision", "'float32'"),
-    ({"select": "test.accuracy"}, "select", "'val.accuracy' or 'val.loss'"),
+    ({"select": "test.accuracy"}, "", "select: 'test.accuracy' is not legal: one of val.accuracy, val.loss"),
+    (
+        {"attacks": {"pgd": {"name": "pgd", "epsilon": -1}}},
+        "attacks.epsilon",
+        "greater than or equal to 0",
+    ),
+    ({"attacks": {"x": {"name": "clean"}}}, "attacks", "attacks.x.name: 'clean' is not legal: an attack"),
+    ({"attacks": {"x": {"name": "pgd", "seed": 3}}}, "attacks", "attacks.x.seed: 3 is not legal: left out"),
+    ({"mixup": 1.0, "method": "mart"}, "", "mixup: 1.0 is not legal"),
+    ({"augment": {"crop": 8}}, "", "augment.crop: 8 is not legal: below 8"),
+    ({"schedule": "cosin"}, "schedule", "did you mean 'cosine'"),
+    ({"schedule": {"name": "piecewise", "at": [1.5]}}, "schedule.at.0", "less than 1"),
+    ({"regularise": {"l1": -1}}, "regularise.l1", "greater than or equal to 0"),
+    ({"method": {"name": "vadd", "site": "drop"}}, "", "method.dropout.site: 'drop' is not legal"),
+    ({"method": {"name": "freelb", "steps": 1}}, "method", "method.steps: 1 is not legal: 2 or more"),
+    (
+        {"method": {"objective": {"terms": [{"branch": "dropout", "divergence": "kl"}]}}},
+        "",
+        "method.dropout: None is not legal",
+    ),
+    ({"method": {"objective": {"natural": 0.0}}}, "", "method.objective.natural: 0 is not legal"),
     ({"init": {"from": {"metod": "fgm"}}}, "metod", "Extra inputs"),
     ({"init": {"from": {"method.epsilon": -1, "method.name": "fgm"}}}, "method.epsilon", "greater than"),
     (

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from engine.checkpoint import load_weights
 from engine.config import Trial
@@ -158,7 +159,8 @@ def test_shares_are_contiguous_and_nearly_equal(size: int, workers: int) -> None
 def test_one_worker_needs_no_group() -> None:
     alone, x = Workers(), torch.arange(3.0)
     network = torch.nn.Linear(1, 1)
-    assert alone.wrap(network) is network
+    assert not isinstance(alone.wrap(network), DistributedDataParallel)
+    assert torch.equal(alone.wrap(network)(lambda: x), x)
     assert alone.total(x) is x
     assert alone.mean(x) is x
     assert alone.agree(2) == 2

@@ -149,7 +149,7 @@ def test_a_signal_stops_and_the_same_command_continues(
         return evaluate(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.train.evaluate", interrupted)  # at the end of the first epoch
+        patch.setattr("engine.watch.evaluate", interrupted)  # at the end of the first epoch
         assert main(arguments) == 75
     out = capsys.readouterr().out
     assert out.startswith("epoch 1/2")

@@ -17,10 +17,12 @@ from engine.data.loading import load
 from engine.distributed import Workers
 from engine.errors import InputError
 from engine.evaluate import evaluate
+from engine.feed import permutation
 from engine.models.catalog import config as model_config
 from engine.perturb.random import derive
 from engine.report import Event, Signal
-from engine.train import _better, _order, train
+from engine.train import train
+from engine.watch import better
 
 CPU = torch.device("cpu")
 DROPATTACK = {"name": "dropattack", "targets": ["input", "conv1.w"], "steps": 2}
@@ -112,11 +114,11 @@ def test_subsets_are_nested_and_differ_between_seeds(make_trial: Make) -> None:
 
 
 def test_the_order_is_a_permutation_of_the_seed_and_the_epoch() -> None:
-    first = _order(0, 0, 50)
+    first = permutation(0, "order", 0, 50)
     assert torch.equal(first.sort().values, torch.arange(50))
-    assert torch.equal(first, _order(0, 0, 50))
-    assert not torch.equal(first, _order(0, 1, 50))
-    assert not torch.equal(first, _order(1, 0, 50))
+    assert torch.equal(first, permutation(0, "order", 0, 50))
+    assert not torch.equal(first, permutation(0, "order", 1, 50))
+    assert not torch.equal(first, permutation(1, "order", 0, 50))
 
 
 @pytest.mark.parametrize(
@@ -133,8 +135,9 @@ def test_the_best_epoch(select: str, values: list[float], best: int) -> None:
     progress = Progress()
     for epoch, value in enumerate(values, start=1):
         progress.history.append({"epoch": epoch, select: value})
-        if _better({select: value}, progress, select):
-            progress.best_epoch = epoch
+        before = progress.history[progress.best_epoch - 1][select] if progress.best_epoch else None
+        if better(value, before, select):
+            progress.chosen["best"] = epoch
     assert progress.best_epoch == best
 
 

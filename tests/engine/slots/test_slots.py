@@ -147,7 +147,11 @@ def test_the_long_form_carried_out_as_written_gives_the_same_direction(
         assert (found[0][name] - expected).norm() <= 1e-5 * expected.norm(), name
 
 
-@pytest.mark.parametrize("name", names("methods"))
+# With no input attack left these still perturb weights, replay batches or have a loss of their own.
+OTHERWISE = {"at_awp", "trades_awp", "mart", "mart_awp", "rst_awp", "free_at"}
+
+
+@pytest.mark.parametrize("name", [name for name in names("methods") if name not in OTHERWISE])
 def test_every_radius_and_probability_of_0_is_standard(make_trial: Make, name: str) -> None:
     from engine.components import find
 
