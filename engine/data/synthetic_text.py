@@ -16,6 +16,7 @@ from engine.data.text import SPECIAL
 from engine.settings import Count, Whole
 
 _GENERATOR = 1  # raised when the same settings give other texts
+_SETTINGS = {"train", "val", "test", "length", "neutral", "sentiment", "data_seed"}
 _NEGATORS = ("not", "never", "hardly", "no")
 
 
@@ -59,7 +60,7 @@ class Config(DataConfig):
 
     def content(self) -> str:
         """SHA-256 of the settings and of the generator's version, which decide every text."""
-        form = {"generator": _GENERATOR, **self.model_dump(mode="json", exclude={"train_size"})}
+        form = {"generator": _GENERATOR, **self.model_dump(mode="json", include=_SETTINGS)}
         return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
 
     def convert(self, root: Path | None) -> Converted:
