@@ -27,7 +27,8 @@ class Taken:
     Attributes:
         batch: its examples. aims: in place of their labels (mixed ones, pixels), or None.
         labelled, examples: numbers of the global batch. share: 0 where an example is only lent.
-        places: place of each labelled example among the training examples, on the device.
+        places: place of each example among the training examples, unlabelled ones counted on from the
+            labelled ones, on the device.
     """
 
     batch: Batch
@@ -86,13 +87,13 @@ class Feed:
         if lent:
             mine_B = places_B[: 0 if self.empty else 1]
         batch = self.data.train.batch(self._moved(mine_B))
-        batch, examples = self._with_unlabelled(batch, len(places_B), step)
+        batch, examples, more_B = self._with_unlabelled(batch, len(places_B), step)
         aims = batch.views[0].clone() if self.reconstructs else None
         batch = self._attacked(batch, mine_B, step)
         batch = self._varied(batch, step)
         if self.trial.mixup:
             batch, aims = self._mixed(batch, places_B, mine_B, step)
-        places = mine_B.to(self.workers.device, non_blocking=True)
+        places = torch.cat([mine_B, more_B]).to(self.workers.device, non_blocking=True)
         return Taken(batch, aims, len(places_B), examples, 0.0 if lent else 1.0, places)
 
     def _moved(self, places_B: Tensor) -> Tensor:
@@ -101,14 +102,15 @@ class Feed:
             return places_B
         return places_B.to(self.workers.device, non_blocking=True)
 
-    def _with_unlabelled(self, batch: Batch, labelled: int, step: int) -> tuple[Batch, int]:
-        """The batch with unlabelled rows behind it, and the number of examples of the global batch."""
+    def _with_unlabelled(self, batch: Batch, labelled: int, step: int) -> tuple[Batch, int, Tensor]:
+        """The batch with unlabelled rows behind it, the size of the global batch, and the rows' places."""
         if self.unlabelled is None:
-            return batch, labelled
+            return batch, labelled, torch.zeros(0, dtype=torch.int64)
         count = self.trial.unlabelled_batch or self.trial.batch_size
         places = window(self.trial.seed, "unlabelled", step * count, count, len(self.unlabelled))
-        more = self.unlabelled.batch(self._moved(self.workers.share(places)))
-        return joined(batch, more), labelled + count
+        mine = self.workers.share(places)
+        more = self.unlabelled.batch(self._moved(mine))
+        return joined(batch, more), labelled + count, mine + len(self.data.train)
 
     def _varied(self, batch: Batch, step: int) -> Batch:
         settings, seed = self.trial.augment, self.trial.seed

@@ -160,10 +160,10 @@ class Stepper:
         """The perturbation that a batch starts with."""
         if not slot.carry:
             return spread(self._draw(turn), shape, slot.epsilon, content(turn.batch))
+        like = turn.batch.views[0]
         if self.state.replay is None:
-            self.state.replay = torch.zeros(turn.aims.labelled, *shape[1:], device=self.workers.device)
-        mine = self._mine(turn)
-        return self.state.replay[mine] if turn.scale else torch.zeros(shape, device=self.workers.device)
+            self.state.replay = like.new_zeros(turn.aims.labelled, *shape[1:])
+        return self.state.replay[self._mine(turn)] if turn.scale else torch.zeros_like(like)
 
     def _carry(self, r: Tensor, turn: Turn) -> None:
         """Keep the perturbation by place in the global batch, on all workers."""

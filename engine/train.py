@@ -143,7 +143,8 @@ class _Run:
         self.network = placed(network, self.data.info, device, trial.memory_format)
         if trial.init is not None:
             self._take_over(parent, trial.init.use)
-        self.state = State(size=len(self.data.train))
+        others = self.data.unlabelled
+        self.state = State(len(self.data.train) + (len(others) if others is not None else 0))
         self.stepper = Stepper(
             self.network, trial.slots, trial.seed, self.workers, trial.precision, self.state
         )

@@ -144,9 +144,9 @@ def test_a_signal_stops_and_the_same_command_continues(
 ) -> None:
     arguments = [write(TRIAL), "--folder", str(tmp_path / "trials"), "--keep", "last"]
 
-    def interrupted(*given: Any) -> Any:
+    def interrupted(*given: Any, **options: Any) -> Any:
         signal.raise_signal(number)
-        return evaluate(*given)
+        return evaluate(*given, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr("engine.watch.evaluate", interrupted)  # at the end of the first epoch

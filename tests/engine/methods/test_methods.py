@@ -18,6 +18,7 @@ from engine.models.base import INPUT, ModelInfo
 from engine.models.catalog import describe
 from engine.slots.ascent import InputAscent
 from engine.slots.slots import Slots
+from engine.state import State
 from engine.step import Stepper
 from engine.train import train
 
@@ -82,7 +83,8 @@ def test_a_step_learns_and_leaves_nothing_behind(
     slots = preset(method).slots(describe(settings)).collapsed()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     before = {name: w.detach().clone() for name, w in network.named_parameters()}
-    Stepper(network, slots, 0, Workers()).gradients(batch, 0, len(batch))
+    stepper = Stepper(network, slots, 0, Workers(), state=State(size=len(batch)))
+    stepper.gradients(batch, 0, len(batch), places=torch.arange(len(batch)))
     assert all(torch.equal(w, before[name]) for name, w in network.named_parameters()), "restored"
     optimizer.step()
     assert all(not torch.equal(w, before[name]) for name, w in network.named_parameters()), "learnt"
