@@ -10,16 +10,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from engine.errors import InputError
 
+if TYPE_CHECKING:
+    from engine.config import Trial
+    from engine.evaluations.base import EvaluationConfig
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train the trial of a YAML file and print one line an epoch, then the result as JSON.
 
+    With --evaluate, look at the weights that a finished trial kept instead, and print what is found.
     SIGINT and SIGTERM checkpoint and stop; the same command continues. Exit codes: 0 completed or
     diverged, 2 wrong input, 75 stopped and resumable.
     """
@@ -28,18 +33,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("trials"), help="where checkpoints live")
     parser.add_argument("--keep", choices=["none", "best", "last", "both"], default="none")
     parser.add_argument("--plugin", action="append", default=[], help="a file with a component of yours")
+    parser.add_argument("--evaluate", type=Path, help="YAML file: a list of evaluations of kept weights")
     options = parser.parse_args(arguments)
     try:
-        return _run(options)
-    except InputError as error:
-        print(f"{options.trial}: {error}", file=sys.stderr)
-    except ValidationError as error:
-        for problem in error.errors():
-            name = ".".join(map(str, problem["loc"])) or "trial"
-            ours = problem.get("ctx", {}).get("error")
-            line = ours if isinstance(ours, InputError) else f"{name}: {problem['input']!r}: {problem['msg']}"
-            print(f"{options.trial}: {line}", file=sys.stderr)
+        return _evaluate(options) if options.evaluate else _run(options)
+    except _Wrong as error:
+        print(*error.args, sep="\n", file=sys.stderr)
+    except (InputError, ValidationError) as error:
+        print(*_lines(options.trial, error), sep="\n", file=sys.stderr)
     return 2
+
+
+class _Wrong(Exception):
+    """Lines about a file other than the trial's."""
+
+
+def _lines(file: Path, error: InputError | ValidationError, outer: str = "") -> list[str]:
+    """One line for each thing that is wrong."""
+    if isinstance(error, InputError):
+        return [f"{file}: {error}"]
+    lines = []
+    for problem in error.errors():
+        name = ".".join([outer] * bool(outer) + [str(part) for part in problem["loc"]]) or "trial"
+        ours = problem.get("ctx", {}).get("error")
+        line = ours if isinstance(ours, InputError) else f"{name}: {problem['input']!r}: {problem['msg']}"
+        lines.append(f"{file}: {line}")
+    return lines
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -76,24 +95,70 @@ def _run(options: argparse.Namespace) -> int:
     return 75 if result.status == "stopped" else 0
 
 
-def _read(path: Path) -> Any:
+def _evaluate(options: argparse.Namespace) -> int:
+    from engine.components import load_plugin
+    from engine.config import Trial
+    from engine.distributed import from_environment
+    from engine.evaluations.run import evaluate_checkpoint
+    from engine.identity import evaluation_key, trial_key
+
+    for plugin in options.plugin:
+        load_plugin(plugin)
+    trial = Trial.model_validate(_read(options.trial))
+    configs = _evaluations(options.evaluate, trial)
+    folder = options.folder / trial_key(trial)
+    found = []
+    with from_environment() as workers:
+        for config in configs:
+            key = evaluation_key(trial, config)
+            weights = folder / f"{config.checkpoint}.pt"
+            findings = evaluate_checkpoint(trial, config, weights, workers, folder / "evaluations" / key)
+            shown = {k: v for k, v in asdict(findings).items() if k != "correct"}
+            found.append({"key": key, "evaluation": config.canonical(), **shown})
+    if workers.rank == 0:
+        print(json.dumps(_finite(found), indent=2))
+    return 0
+
+
+def _evaluations(path: Path, trial: Trial) -> list[EvaluationConfig]:
+    """The evaluations of a YAML file, all of them checked before the first one starts."""
+    from engine.evaluations.nested import evaluation
+
+    configs = []
+    place = "evaluations"
+    try:
+        listed = _read(path, place)
+        if not isinstance(listed, list):
+            raise InputError(place, repr(listed), "a list of evaluations, each a name or a mapping")
+        for i, settings in enumerate(listed):
+            place = f"evaluations.{i}"
+            configs.append(evaluation(settings, place))
+            configs[-1].check(trial.data.info(), trial.model_info)
+    except (InputError, ValidationError) as error:
+        raise _Wrong(*_lines(path, error, place)) from None
+    return configs
+
+
+def _read(path: Path, name: str = "trial") -> Any:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise InputError("trial", str(path), f"a text file in UTF-8 ({error.reason})") from None
+        raise InputError(name, str(path), f"a text file in UTF-8 ({error.reason})") from None
     except OSError as error:
-        raise InputError("trial", str(path), f"a file that can be read ({error.strerror})") from None
+        raise InputError(name, str(path), f"a file that can be read ({error.strerror})") from None
     except YAMLError as error:
-        raise InputError("trial", str(path), f"YAML 1.2 ({' '.join(str(error).split())})") from None
+        raise InputError(name, str(path), f"YAML 1.2 ({' '.join(str(error).split())})") from None
 
 
 def _finite(value: Any) -> Any:
     """The value with NaN and infinity, which JSON has no words for, as null."""
     if isinstance(value, dict):
         return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -133,4 +133,4 @@ def _worst(point: Point, config: AttackConfig) -> tuple[Tensor, Tensor]:
 
 def _at(point: Point, r: Tensor | None) -> tuple[Tensor, Tensor]:
     logits_BC = point.logits(r, point.clamp)
-    return losses(logits_BC, point.labels, "ce"), logits_BC.argmax(1) == point.labels
+    return losses(logits_BC, point.labels, "ce").double(), logits_BC.argmax(1) == point.labels

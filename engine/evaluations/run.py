@@ -17,6 +17,9 @@ from engine.evaluations.base import EvaluationConfig, Findings, Subject
 from engine.models.catalog import config as model_config
 from engine.placing import placed
 
+UNREADABLE = (RuntimeError, EOFError, OSError, UnpicklingError, TypeError, AttributeError)
+"""What loading raises for a file that is damaged, or no weights, or those of another model."""
+
 
 def evaluate_checkpoint(
     trial: Trial,
@@ -51,7 +54,9 @@ def _restored(trial: Trial, data: Splits, weights: Path, device: torch.device) -
         network = placed(model_config(trial.model).build(data.info, data.words), data.info, device)
     try:
         network.load_state_dict(load_weights(weights, device))
-    except (RuntimeError, EOFError, UnpicklingError, AttributeError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except UNREADABLE as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(where, weights, f"weights of this trial's model ({first})") from None
     return network

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.components import names
+
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "engine").rglob("*.py"))
 FORBIDDEN = {"ray", "optuna", "mlflow", "orchestrator"}
@@ -26,6 +28,8 @@ LIGHT = [
     "engine.data.base",
     "engine.data.digits",
     "engine.models.catalog",
+    "engine.evaluations.nested",
+    *(f"engine.evaluations.{name}" for name in names("evaluations")),
     "engine.__main__",
 ]
 

@@ -18,7 +18,8 @@ from engine.__main__ import main
 from engine.checkpoint import load_weights
 from engine.config import Trial
 from engine.evaluate import evaluate
-from engine.identity import trial_key
+from engine.evaluations.nested import evaluation
+from engine.identity import evaluation_key, trial_key
 
 TRIAL: dict[str, Any] = {
     "data": {"name": "digits", "train_size": 60},
@@ -162,6 +163,52 @@ def test_a_signal_stops_and_the_same_command_continues(
     assert capsys.readouterr().out.startswith("epoch 2/2")
     _, whole = run(trial, tmp_path / "whole")
     assert same(load_weights(folder / "last.pt", torch.device("cpu")), whole)
+
+
+PGD = {"name": "pgd", "steps": 2, "epsilon": 0.1, "step_size": 0.05}
+
+
+def test_it_evaluates_what_a_trial_kept(
+    write: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [write(TRIAL), "--folder", str(tmp_path / "trials")]
+    listed = write(["clean", {**PGD, "checkpoint": "last"}, {**PGD, "label": "weak"}], "evaluation.yaml")
+    assert main([*command, "--evaluate", listed]) == 2
+    assert "best.pt is not legal: a checkpoint that its trial kept" in capsys.readouterr().err
+    assert main([*command, "--keep", "both"]) == 0
+    told = capsys.readouterr().out
+    trained = json.loads(told[told.index("{") :])
+    assert main([*command, "--evaluate", listed]) == 0
+    clean, last, best = json.loads(capsys.readouterr().out)
+    assert clean["metrics"]["accuracy"] == trained["best"]["test.accuracy"]
+    assert last["metrics"]["clean_accuracy"] == trained["last"]["test.accuracy"]
+    assert last["evaluation"]["checkpoint"] == "last"
+    trial = Trial.model_validate(TRIAL)
+    assert best["key"] == evaluation_key(trial, evaluation(PGD)) != last["key"]
+    assert best["examples"] == 180
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([{**PGD, "steps": 0}], "evaluations.0.steps: 0: Input should be greater than or equal to 1"),
+        (["clean", {"name": "pdg"}], "evaluations.1.name: 'pdg' is not legal: did you mean 'pgd'?"),
+        ([{"name": "gap", "attack": "clean"}], "evaluation.attack.name: 'clean' is not legal: an attack"),
+        ({"name": "clean"}, "evaluations: {'name': 'clean'} is not legal: a list of evaluations"),
+        ([3], "evaluations.0: 3 is not legal: a name, or a mapping"),
+        ([{"name": "robust_curve"}], "evaluations.0.epsilons:"),
+        ("[", "evaluations: "),
+    ],
+)
+def test_a_wrong_evaluation_is_one_line_with_its_file(
+    write: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, message: str
+) -> None:
+    path = write(content, "evaluation.yaml")
+    assert main([write(TRIAL), "--folder", str(tmp_path / "trials"), "--evaluate", path]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith(f"{path}: {message}")
 
 
 def test_it_is_a_command(tmp_path: Path) -> None:
