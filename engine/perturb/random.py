@@ -63,7 +63,8 @@ def normal(seed: int, step: int, target: str, rows: Tensor, shape: tuple[int, ..
     The largest is 5.4 in size, since the uniform numbers behind them lie on a grid.
     """
     middle = uniform(seed, step, target, rows, shape) + 2.0**-25
-    return torch.special.ndtri(middle)
+    drawn: Tensor = torch.special.ndtri(middle)
+    return drawn
 
 
 def bernoulli(
