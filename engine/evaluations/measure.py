@@ -48,7 +48,7 @@ def measure(
         batch = examples.batch(chosen_B)
         assert batch.labels is not None
         r = adversarial(network, batch, attack, seed)
-        with torch.no_grad():
+        with attackable(network, "eval"), torch.no_grad():
             logits_BC = logits_of(network, network, batch, r)
             loss = nn.functional.cross_entropy(logits_BC, batch.labels, reduction="sum")
             right = (logits_BC.argmax(1) == batch.labels).sum()
@@ -64,10 +64,11 @@ def adversarial(network: nn.Module, batch: Batch, attack: Attack, seed: int) -> 
         batch.lengths is not None
     ):  # the embedded text, of which an attack without a range asks the shape alone
         x = torch.zeros(input_shape(network, batch), device=x.device)
-    with torch.no_grad():
-        prediction_BC = logits_of(network, network, batch).softmax(1)
-    assert batch.labels is not None
-    against = batch.labels if attack.against == "labels" else prediction_BC
+    against = batch.labels
+    if attack.against == "prediction":
+        with attackable(network, "eval"), torch.no_grad():
+            against = logits_of(network, network, batch).softmax(1)
+    assert against is not None
 
     def gradient(r: Tensor) -> Tensor:
         with torch.enable_grad():

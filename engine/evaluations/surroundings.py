@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -44,7 +44,7 @@ class Surroundings:
 
     def centre(self) -> Point:
         """Loss and accuracy at w."""
-        alone = replace(self.workers, rank=0, size=1)
+        alone = Workers(device=self.workers.device)
         return measure(self.network, self.examples, self.attack, self.seed, alone)
 
     def moved(self, directions: list[Named], amounts: tuple[float, ...]) -> Point:
