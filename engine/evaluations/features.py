@@ -26,8 +26,8 @@ class Config(EvaluationConfig):
     Findings:
         table ``features``: rows with ``unit``, ``channel``, ``row``, ``column``, ``value``.
         metrics ``mean_abs``: mean |w| over all units; ``small_units``: share of all units whose norm is
-            below a tenth of the largest one, which is what a dead filter (a black box in the paper's
-            figure) comes out as.
+            below a tenth of the largest one. A unit that died without weight decay keeps its initial noise
+            and is not among them: ``dead_units`` of ``activations`` counts those.
 
     Source: AdD, Fig. 2 (256 units of an autoencoder on MNIST).
     """
