@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,13 @@ def look(subject: Subject, name: str, **settings: Any) -> Findings:
 def find() -> Any:
     """``find(subject, name, **settings)`` evaluates."""
     return look
+
+
+@pytest.fixture
+def make() -> Callable[..., Any]:
+    """``make(name, **settings)`` gives validated settings of an evaluation."""
+
+    def made(name: str, **settings: Any) -> EvaluationConfig:
+        return evaluation({"name": name, **settings})
+
+    return made
