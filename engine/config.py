@@ -20,7 +20,7 @@ from engine.data.augment_settings import Augment
 from engine.data.base import DataConfig, DataInfo
 from engine.errors import InputError, did_you_mean, named
 from engine.evaluations.attacks import AttackConfig
-from engine.evaluations.nested import attack
+from engine.evaluations.nested import attack_of
 from engine.methods.base import Composition, Preset
 from engine.models.base import ModelInfo
 from engine.models.catalog import describe
@@ -106,7 +106,7 @@ def _schedule(value: Any) -> Any:
 def _attacks(value: Any) -> Any:
     if not isinstance(value, Mapping):
         raise InputError("attacks", repr(value), "a mapping from a name of yours to an attack's settings")
-    return {label: attack(settings, f"attacks.{label}") for label, settings in value.items()}
+    return {label: attack_of(settings, f"attacks.{label}") for label, settings in value.items()}
 
 
 class Trial(Frozen):

@@ -17,7 +17,7 @@ from engine.distributed import Workers
 from engine.errors import InputError, did_you_mean
 from engine.evaluations.base import Subject
 from engine.evaluations.histogram import Row, Span, rows_of
-from engine.evaluations.measure import First, batches
+from engine.evaluations.measure import batches, first
 from engine.models.dropout import sites
 from engine.perturb.targets import logits_of
 
@@ -77,7 +77,7 @@ class Hidden:
         if module not in known:
             legal = did_you_mean(module, known) if module else f"one of {', '.join(known)}"
             raise InputError("module", repr(module), legal)
-        examples = First(getattr(subject.data, settings.split), settings.examples)
+        examples = first(getattr(subject.data, settings.split), settings.examples)
         if len(examples) < subject.workers.size:
             raise InputError("examples", len(examples), f"one for each of {subject.workers.size} workers")
         return Hidden(network, module, settings.side == "input", examples, subject.workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,22 +11,13 @@ from engine.distributed import Workers
 from engine.evaluate import BATCH, evaluate
 from engine.perturb.inputs import Draw, ascend
 from engine.perturb.modes import attackable
-from engine.perturb.targets import input_shape, logits_of
+from engine.perturb.targets import content, input_shape, logits_of
 from engine.slots.attack import Attack
 
 
-class First(Examples):
+def first(whole: Examples, n: int | None) -> Examples:
     """The first n examples of a split; all where it has no more."""
-
-    def __init__(self, whole: Examples, n: int | None):
-        n = len(whole) if n is None else min(n, len(whole))
-        super().__init__(whole.labels[:n], whole.index[:n])
-        self.whole = whole
-        self.lengths = None if whole.lengths is None else whole.lengths[:n]
-
-    def batch(self, index: Tensor) -> Batch:
-        """The examples at some places among the first n."""
-        return self.whole.batch(index)
+    return whole if n is None or n >= len(whole) else whole.part(np.arange(n))
 
 
 def measure(
@@ -60,9 +52,7 @@ def measure(
 def adversarial(network: nn.Module, batch: Batch, attack: Attack, seed: int) -> Tensor:
     """r of each example, by the attack in eval mode at the weights that the network has."""
     x = batch.views[0]
-    if (
-        batch.lengths is not None
-    ):  # the embedded text, of which an attack without a range asks the shape alone
+    if batch.lengths is not None:  # an attack without a range asks the shape of the embedded text alone
         x = torch.zeros(input_shape(network, batch), device=x.device)
     against = batch.labels
     if attack.against == "prediction":
@@ -79,7 +69,7 @@ def adversarial(network: nn.Module, batch: Batch, attack: Attack, seed: int) -> 
             return torch.autograd.grad(loss, r)[0]
 
     with attackable(network, "eval"):
-        return ascend(attack, x, gradient, Draw(seed, 0, batch.index)).detach()
+        return ascend(attack, x, gradient, Draw(seed, 0, batch.index), content(batch)).detach()
 
 
 def gradients(

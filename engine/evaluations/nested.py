@@ -39,7 +39,7 @@ def evaluation(value: Any, where: str = "evaluation") -> EvaluationConfig:
     return made
 
 
-def attack(value: Any, where: str = "evaluation.attack") -> AttackConfig:
+def attack_of(value: Any, where: str = "evaluation.attack") -> AttackConfig:
     """An attack from its settings, without those that belong to the evaluation around it."""
     found = evaluation(value, where)
     if not isinstance(found, AttackConfig):
@@ -57,7 +57,7 @@ class AroundAttack(EvaluationConfig):
         attack: which attack, by name and settings; without those that the evaluation itself has.
     """
 
-    attack: Annotated[SerializeAsAny[InstanceOf[AttackConfig]], BeforeValidator(attack)] = pgd.Config(
+    attack: Annotated[SerializeAsAny[InstanceOf[AttackConfig]], BeforeValidator(attack_of)] = pgd.Config(
         name="pgd"
     )
 

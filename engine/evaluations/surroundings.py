@@ -11,7 +11,7 @@ from engine.data.examples import Examples
 from engine.distributed import Workers
 from engine.evaluations.base import Subject
 from engine.evaluations.loss import LossConfig
-from engine.evaluations.measure import First, gradients, measure
+from engine.evaluations.measure import first, gradients, measure
 from engine.evaluations.scan import Kept, Point, scan
 from engine.perturb.chain import Named
 from engine.perturb.directions import combined, steepest, weight_matrices
@@ -39,7 +39,7 @@ class Surroundings:
     @staticmethod
     def of(settings: LossConfig, subject: Subject) -> Surroundings:
         """As the settings say."""
-        examples = First(getattr(subject.data, settings.split), settings.examples)
+        examples = first(getattr(subject.data, settings.split), settings.examples)
         return Surroundings(subject.network, examples, settings.attacked, settings.seed, subject.workers)
 
     def centre(self) -> Point:

@@ -12,8 +12,8 @@ from pydantic import model_validator
 from engine.errors import InputError, did_you_mean
 from engine.evaluations.base import EvaluationConfig, Findings, Scalar, Subject
 from engine.evaluations.histogram import Span, bins_of, refuse_empty
+from engine.models.base import WEIGHTS
 from engine.settings import Count
-from engine.slots.weight import WEIGHTS
 
 if TYPE_CHECKING:
     from torch import nn

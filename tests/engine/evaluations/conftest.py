@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from engine.config import Trial
 from engine.data.loading import load
@@ -77,3 +78,16 @@ def make() -> Callable[..., Any]:
         return evaluation({"name": name, **settings})
 
     return made
+
+
+@pytest.fixture
+def state() -> Callable[[nn.Module], dict[str, bytes]]:
+    """Every weight and buffer of a network as bytes, with its modes and gradients."""
+
+    def seen(network: nn.Module) -> dict[str, bytes]:
+        held = {n: t.numpy().tobytes() for n, t in network.state_dict().items()}
+        modes = {f"{n}.training": bytes([m.training]) for n, m in network.named_modules()}
+        grads = {f"{n}.grad": bytes([p.grad is None]) for n, p in network.named_parameters()}
+        return held | modes | grads
+
+    return seen

@@ -16,7 +16,7 @@ from engine.errors import InputError
 from engine.evaluate import evaluate
 from engine.evaluations import surroundings
 from engine.evaluations.base import Findings, Subject
-from engine.evaluations.measure import First, adversarial, gradients, measure
+from engine.evaluations.measure import adversarial, first, gradients, measure
 from engine.models.catalog import config as model_config
 from engine.perturb.directions import filter_normalised
 from engine.perturb.targets import perturbed
@@ -117,7 +117,7 @@ def test_without_a_centre_on_the_grid(subject: Subject, make: Make) -> None:
     found = make("landscape", points=4, examples=50).run(subject)
     assert len(rows(found)) == 4
     assert all(row["alpha"] for row in rows(found))
-    assert found.metrics["loss"] == evaluate(subject.network, First(subject.data.test, 50), Workers()).loss
+    assert found.metrics["loss"] == evaluate(subject.network, first(subject.data.test, 50), Workers()).loss
 
 
 def test_the_adversarial_loss_is_above_the_clean_one(subject: Subject, make: Make) -> None:
@@ -126,7 +126,7 @@ def test_the_adversarial_loss_is_above_the_clean_one(subject: Subject, make: Mak
     attacked = rows(make("landscape", **shared, loss="adversarial", attack=ATTACK).run(subject))
     assert all(a["loss"] > c["loss"] for a, c in zip(attacked, clean, strict=True))
     assert all(a["accuracy"] <= c["accuracy"] for a, c in zip(attacked, clean, strict=True))
-    centre = measure(subject.network, First(subject.data.train, 120), PGD, 0, Workers())
+    centre = measure(subject.network, first(subject.data.train, 120), PGD, 0, Workers())
     assert (attacked[2]["loss"], attacked[2]["accuracy"]) == centre
 
 
@@ -134,7 +134,7 @@ def test_examples_are_attacked_at_the_moved_weights(subject: Subject, make: Make
     """AWP's difference to earlier work: examples made at the centre underestimate the loss."""
     settings = make("landscape", points=3, examples=60, loss="adversarial", attack=ATTACK)
     end = rows(settings.run(subject))[2]
-    examples = First(subject.data.test, 60)
+    examples = first(subject.data.test, 60)
     batch = examples.batch(torch.arange(60))
     stale = adversarial(subject.network, batch, PGD, 0)
     with perturbed(subject.network, filter_normalised(subject.network, 0, 0)):

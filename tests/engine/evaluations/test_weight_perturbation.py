@@ -13,7 +13,7 @@ from engine.errors import InputError
 from engine.evaluate import evaluate
 from engine.evaluations import surroundings
 from engine.evaluations.base import Subject
-from engine.evaluations.measure import First, adversarial, measure
+from engine.evaluations.measure import adversarial, first, measure
 from engine.perturb.targets import perturbed
 from engine.slots.attack import Attack
 
@@ -30,7 +30,7 @@ def losses(table: list[dict[str, Any]], kind: str, draw: int = 0) -> list[float]
 def test_against_the_formula(subject: Subject, make: Make) -> None:
     found = make("weight_perturbation", **KEPT).run(subject)
     table = found.tables["weight_perturbation"]
-    examples, network = First(subject.data.test, 80), subject.network
+    examples, network = first(subject.data.test, 80), subject.network
     batch = examples.batch(torch.arange(80))
     named = {n: p for n, p in network.named_parameters() if p.dim() > 1}
     loss = nn.functional.cross_entropy(network(batch.views[0]), batch.labels)
@@ -64,7 +64,7 @@ def test_worst_case_is_worse_than_random(subject: Subject, make: Make) -> None:
 def test_the_gradient_is_of_the_adversarial_loss(subject: Subject) -> None:
     attack = Attack.model_validate({**ATTACK, "mode": "eval"})
     around = surroundings.Surroundings(
-        subject.network, First(subject.data.test, 40), attack, 0, subject.workers
+        subject.network, first(subject.data.test, 40), attack, 0, subject.workers
     )
     batch = around.examples.batch(torch.arange(40))
     r = adversarial(subject.network, batch, attack, 0)
