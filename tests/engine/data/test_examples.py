@@ -65,6 +65,34 @@ def test_a_subset_keeps_the_places_in_the_full_split(arrays: Arrays) -> None:
     assert torch.equal(batch.views[0], wanted.views[0])
 
 
+@pytest.mark.parametrize("arrays", [IMAGES, TEXTS], ids=["images", "texts"])
+def test_a_part_of_a_part_without_labels(arrays: Arrays) -> None:
+    full = Examples.load(arrays, 1.0, CPU)
+    part = full.part(np.array([1, 3, 4])).part(np.array([2, 0]), labelled=False)
+    batch, wanted = part.batch(torch.tensor([0, 1])), full.batch(torch.tensor([4, 1]))
+    assert (part.labels, batch.labels, len(part)) == (None, None, 2)
+    assert batch.index.tolist() == part.index.tolist() == [4, 1]
+    assert torch.equal(batch.views[0], wanted.views[0])
+    assert part.part(np.array([0])).labels is None
+    assert full.labels is not None
+    assert full.index.tolist() == list(range(len(full)))
+
+
+def test_examples_counted_on_from_others() -> None:
+    part = Examples.load(IMAGES, 1.0, CPU, np.array([2, 5]), first=100)
+    batch = part.batch(torch.tensor([1]))
+    assert batch.index.tolist() == [105]
+    assert torch.equal(batch.views[0], torch.tensor(IMAGES.x[[5]]).float())
+
+
+def test_floats_are_batched_as_they_are() -> None:
+    x = np.linspace(-3, 3, 24, dtype=np.float32).reshape(6, 1, 2, 2)
+    batch = Examples.load(Arrays(x, IMAGES.y), 1.0, CPU).batch(torch.tensor([5, 0]))
+    assert torch.equal(batch.views[0], torch.tensor(x[[5, 0]]))
+    batch.views[0].zero_()
+    assert x[5].any()
+
+
 def test_an_empty_batch() -> None:
     none = torch.empty(0, dtype=torch.int64)
     assert Examples.load(IMAGES, 1.0, CPU).batch(none).views[0].shape == (0, 1, 2, 2)
