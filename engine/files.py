@@ -23,7 +23,7 @@ def cache_folder() -> Path:
     return Path(base) / "perturb-sweeps"
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write to a temporary file beside ``path``, flush it to disk, rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

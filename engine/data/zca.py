@@ -18,8 +18,8 @@ def whitened(splits: Mapping[Split, Arrays], scale: float) -> dict[Split, Arrays
     """All splits, whitened by the training split: (x - mu) W with W of :func:`whitening`, float32.
 
     A pixel p enters as x = p / scale - 1/2, which for bytes is (p - 127.5) / 255. The result has no bounds.
-    It is computed once and stored: each process would need 1.1e12 multiplications for CIFAR-10 otherwise.
-    Machines whose linear algebra differs agree to rounding only.
+    It is computed once and stored: for CIFAR-10 about a minute on one core and 740 MB, where each process
+    would need 6e11 multiplications otherwise. Machines whose linear algebra differs agree to rounding only.
 
     Args:
         splits: images uint8 (N, C, H, W); ``train`` is one of them.

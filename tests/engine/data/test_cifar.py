@@ -264,7 +264,7 @@ def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_huge_member_is_not_read_to_its_end(tmp_path: Path) -> None:
-    put(tmp_path, ARCHIVE, {**CONTENT, "batch_1": bytes(50_000_000)})
+    put(tmp_path, ARCHIVE, {**CONTENT, "batch_1": bytes(2_000_000)})
     assert len(TINY._in_archive(tmp_path / ARCHIVE)["batch_1"]) < 100_000
 
 
