@@ -17,6 +17,7 @@ from engine.data.augment import augment, rotate
 from engine.data.augment_settings import Augment
 from engine.data.base import DataInfo
 from engine.errors import InputError
+from engine.perturb import random
 from engine.perturb.random import normal
 
 B, C, H, W = 64, 2, 5, 7
@@ -162,7 +163,7 @@ def test_noise_is_standard_normal() -> None:
 
 
 def test_noise_is_finite_and_symmetric_at_the_ends_of_the_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "uniform", lambda *_: torch.tensor([0.0, 1 - 2.0**-24, 0.5]))
+    monkeypatch.setattr(random, "uniform", lambda *_: torch.tensor([0.0, 1 - 2.0**-24, 0.5]))
     z = normal(0, 0, "", ROWS, (3,))
     assert z[0] == -z[1]
     assert 5.3 < z[1] < 5.42
