@@ -36,7 +36,7 @@ def test_images_are_scaled_floats(device: torch.device) -> None:
     assert torch.equal(batch.views[0].cpu() * 23, torch.tensor(IMAGES.x[[5, 0]]).float())
     assert batch.labels.tolist() == [2, 0]
     assert batch.index.tolist() == [5, 0]
-    assert (batch.lengths, batch.unlabelled, len(batch)) == (None, None, 2)
+    assert (batch.lengths, batch.extra, len(batch)) == (None, 0, 2)
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
@@ -124,13 +124,17 @@ def test_on_the_cpu_the_converted_file_is_not_copied(monkeypatch: pytest.MonkeyP
     assert torch.equal(copied, stored)
 
 
-def test_a_batch_is_frozen_and_may_carry_an_unlabelled_part() -> None:
-    extra = Batch((torch.zeros(3, 2),), None, torch.arange(3))
-    batch = Batch((torch.zeros(1, 2),), torch.zeros(1), torch.arange(1), unlabelled=extra)
-    assert batch.unlabelled is extra
-    assert len(batch) == 1
+def test_a_part_of_a_batch_knows_its_unlabelled_rows() -> None:
+    x, y = torch.arange(10.0).view(5, 2), torch.tensor([0, 1, 2])
+    batch = Batch((x, x + 1), y, torch.arange(5), extra=2)  # the last two rows have no labels
+    first, last = batch.part(0, 4), batch.part(4, 5)
+    assert (first.extra, last.extra, len(first), len(last)) == (1, 1, 4, 1)
+    assert first.labels is not None
+    assert last.labels is not None
+    assert (first.labels.tolist(), last.labels.tolist()) == ([0, 1, 2], [])
+    assert torch.equal(last.views[1], x[4:] + 1)
     with pytest.raises(FrozenInstanceError):
-        batch.labels = None  # type: ignore[misc]
+        batch.extra = 0  # type: ignore[misc]
 
 
 @pytest.mark.skipif(len(DEVICES) == 1, reason="needs a GPU")
