@@ -1,8 +1,9 @@
 """What the evaluations by attack share: a ball around each example, and what is reported of it.
 
 An example counts as right under attack when the network is right at x and at every x + r that the attack
-tried; its loss is the largest cross-entropy among the points of the kind (wrong before right). Robust
-accuracy is therefore never above the clean one, and never rises with further restarts.
+tried. Its loss is the cross-entropy at the worst of these points: the largest one where the network is
+wrong, or where it is right when it is wrong nowhere. Robust accuracy is therefore never above the clean one,
+and never rises with further restarts.
 
 Images are attacked in their pixels, within the data's range; texts in the embedded tokens h_BTD, which have
 no range. There the L2 norm over a text's T x D values is the usual one. Nothing here imports torch.

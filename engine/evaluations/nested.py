@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, InstanceOf, SerializeAsAny
 
-from engine.components import find
+from engine.components import find, plugin_hash
 from engine.data.base import DataInfo, Split
 from engine.errors import InputError
 from engine.evaluations import pgd
@@ -73,4 +73,7 @@ class AroundAttack(EvaluationConfig):
         """As of any evaluation, the attack's canonical form inside."""
         inside = self.attack.canonical()
         del inside["checkpoint"]
+        plugin = plugin_hash("evaluations", self.attack.name)
+        if plugin is not None:
+            inside["plugin"] = plugin
         return {**super().canonical(), "attack": inside}

@@ -42,11 +42,16 @@ def evaluate_checkpoint(
     workers = workers or Workers()
     config.check(trial.data.info(), trial.model_info)
     data = load(trial.data, trial.seed, workers.device)
-    network = _restored(trial, data, weights, workers.device)
+    network = restored(trial, data, weights, workers.device)
     return config.run(Subject(network.eval(), data, workers, folder))
 
 
-def _restored(trial: Trial, data: Splits, weights: Path, device: torch.device) -> nn.Module:
+def restored(trial: Trial, data: Splits, weights: Path, device: torch.device) -> nn.Module:
+    """The trial's network with kept weights, on its device; torch's generator is left as it was.
+
+    Raises:
+        InputError: no weights there, or those of another model.
+    """
     where = "evaluation.checkpoint"
     if not weights.is_file():
         raise InputError(where, weights, "a checkpoint that its trial kept; train it with --keep both")

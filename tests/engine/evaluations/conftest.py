@@ -15,7 +15,7 @@ from engine.data.loading import load
 from engine.distributed import Workers
 from engine.evaluations.base import EvaluationConfig, Findings, Subject
 from engine.evaluations.nested import evaluation
-from engine.evaluations.run import _restored
+from engine.evaluations.run import restored
 from engine.train import train
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def subject(trained: tuple[Trial, Path]) -> Subject:
     """The trained network, a new copy for each test."""
     trial, weights = trained
     data = load(trial.data, trial.seed, CPU)
-    return Subject(_restored(trial, data, weights, CPU).eval(), data, Workers())
+    return Subject(restored(trial, data, weights, CPU).eval(), data, Workers())
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
 from engine import evaluate as module
+from engine.components import load_plugin
 from engine.data.base import DataInfo
 from engine.distributed import Workers
 from engine.errors import InputError
@@ -187,6 +189,25 @@ def test_the_gap_is_train_minus_test(subject: Subject, find: Find) -> None:
     train, test = (find(subject, split=split, **inner).metrics for split in ("train", "test"))
     assert found["gap"] == train["accuracy"] - test["accuracy"] != 0
     assert found["clean_gap"] == train["clean_accuracy"] - test["clean_accuracy"]
+
+
+def test_an_attack_inside_is_part_of_the_key(tmp_path: Path) -> None:
+    curve = {"name": "robust_curve", "epsilons": [0.1]}
+    forms = [
+        evaluation({**curve, "attack": a}).canonical() for a in ("pgd", "fgsm", {"name": "pgd", "steps": 3})
+    ]
+    assert forms[0] == evaluation(curve).canonical()
+    assert forms[0] != forms[1] != forms[2] != forms[0]
+    file = tmp_path / "mine.py"
+    source = (
+        "from typing import Literal\nfrom engine.evaluations import fgsm\n\nclass Config(fgsm.Config):\n    "
+    )
+    file.write_text(source + 'name: Literal["mine"]\n')
+    load_plugin(file)
+    before = evaluation({**curve, "attack": "mine"}).canonical()
+    file.write_text(source + 'name: Literal["mine"]\n    # changed\n')
+    load_plugin(file)
+    assert evaluation({**curve, "attack": "mine"}).canonical() != before
 
 
 def test_an_image_without_a_range_is_not_clamped(subject: Subject) -> None:
