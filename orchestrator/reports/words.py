@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.records.metrics import measure_of
 from orchestrator.reports.summary import CellSummary, MetricLike
 
 NOT_RUN = "not run"
@@ -42,7 +43,7 @@ def labels_text(labels: Mapping[str, Any]) -> str:
 
 def percent(metric: MetricLike) -> bool:
     """Whether a metric is a fraction that is shown in per cent, as papers print it."""
-    return metric.name.rpartition(".")[2] == "accuracy"
+    return measure_of(metric.name) == "accuracy"
 
 
 def scale(metric: MetricLike) -> float:
@@ -63,9 +64,10 @@ def checkpoint_text(metric: MetricLike) -> str:
 def number(value: float, metric: MetricLike) -> str:
     """A value as it is shown: per cent with two decimals, else four significant digits.
 
-    >>> from orchestrator.reports.summary import Measure
-    >>> number(0.8812, Measure("test.accuracy")), number(0.0123456, Measure("val.loss"))
-    ('88.12', '0.01235')
+        >>> from orchestrator.records.metrics import measure_of
+    from orchestrator.reports.summary import Measure
+        >>> number(0.8812, Measure("test.accuracy")), number(0.0123456, Measure("val.loss"))
+        ('88.12', '0.01235')
     """
     if math.isnan(value):
         return "–"
