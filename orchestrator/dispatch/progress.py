@@ -104,8 +104,9 @@ class Progress:
         ended = self.states.total() + self.evaluated.total()
         if not ended or self.first_start is None:
             return None
-        left = self.trials - self.done - self.states["failed"] if self.trains else 0
-        left += self.evaluations.get("todo", 0) - self.evaluated.total() - len(self.running) / 2
+        trials = self.trials - self.done - self.states["failed"] if self.trains else 0
+        evaluations = self.evaluations.get("todo", 0) - self.evaluated.total()
+        left = trials + evaluations - len(self.running) / 2
         rate = (ended + len(self.running) / 2) / (time.monotonic() - self.first_start)
         return max(0.0, left / rate)
 

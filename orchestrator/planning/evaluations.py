@@ -142,8 +142,8 @@ def impossible(evaluated: Evaluated) -> list[str]:
     """One line for each checkpoint that evaluations need and trials did not keep."""
     lacking = Counter((job.label, job.checkpoint) for job in evaluated.impossible)
     return [
-        f"{label}: {count} evaluations are impossible, for their trials kept no {checkpoint} weights; "
-        "train these again with: perturb run SWEEP --retrain"
+        f"{label}: impossible for {count} {'trial' if count == 1 else 'trials'}, which kept no {checkpoint} "
+        f"weights; train {'it' if count == 1 else 'them'} again with: perturb run SWEEP --retrain"
         for (label, checkpoint), count in lacking.items()
     ]
 

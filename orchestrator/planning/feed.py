@@ -159,6 +159,10 @@ class Budget:
         self.closed = True
         self.stopped = self.stopped or why
 
+    def end_trials(self) -> bool:
+        """Passed on."""
+        return self.feed.end_trials()
+
     def next(self) -> Job | None:
         """A job within the budget."""
         if self.exhausted:

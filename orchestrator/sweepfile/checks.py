@@ -96,12 +96,12 @@ def _settings(sweep: Sweep) -> Iterator[tuple[str, Where]]:
 def _metrics(sweep: Sweep) -> Iterator[Problem]:
     """A metric is a trial's, or one of an evaluation of this sweep, whose measures only it knows."""
     labels = [one.label for one in sweep.asked]
-    known = [*TRIAL_METRICS, *(f"{label}.accuracy" for label in labels)]
-    named = [(("metric", "name"), sweep.metric.name)]
+    named: list[tuple[Where, str]] = [(("metric", "name"), sweep.metric.name)]
     named += [(("reports", i, "metric"), one.metric) for i, one in enumerate(sweep.reports) if one.metric]
     for place, name in named:
         if name not in TRIAL_METRICS and label_of(name) not in labels:
-            legal = did_you_mean(name, known)
+            measure = name.partition(".")[2] or "accuracy"
+            legal = did_you_mean(name, [*TRIAL_METRICS, *(f"{label}.{measure}" for label in labels)])
             yield Problem(place, illegal(name, f"{legal}; LABEL.MEASURE of one of the sweep's evaluations"))
     for one in sweep.asked:
         given = sweep.metric.checkpoint

@@ -78,7 +78,7 @@ def _resolved(settings: Mapping[str, Any]) -> EvaluationConfig:
 
 def _illegal(i: int, settings: Mapping[str, Any], error: ValidationError) -> Iterator[Problem]:
     name = str(settings["name"])
-    schema = schema_of(find("evaluations", name, "name"))  # type: ignore[arg-type]
+    schema = schema_of(find("evaluations", name, "name"))
     for problem in of_validation(error, lambda loc: (schema, loc, f" of {name}"), settings):
         yield _placed(i, problem, settings)
 
