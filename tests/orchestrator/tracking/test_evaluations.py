@@ -31,7 +31,10 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.uri, self.artifacts = default_uri(folder), default_artifacts(folder)
-        self.client = MlflowClient(tracking_uri=self.uri)
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(tracking_uri=self.uri)  # after ours, which quiets MLflow's deprecations
 
     def track(self, name: str, rows: list[Row]) -> None:
         track(self.uri, self.artifacts, name, POINTS, rows, Measure("val.accuracy"), (0, 1))
@@ -85,7 +88,7 @@ def test_metrics_and_tables_stand_in_the_trials_run(store: Store, make_row: Make
     (cell,) = store.runs("metrics", "cell")
     assert cell.data.metrics["PGD-20.accuracy.mean"] == pytest.approx(0.45)
     assert cell.data.metrics["PGD-20.accuracy.n"] == 2
-    assert "PGD-20.accuracy" not in {name.partition(".best.")[0] for name in cell.data.metrics}
+    assert not any("best.PGD-20" in name for name in (*one.data.metrics, *cell.data.metrics))
 
 
 def test_tracking_twice_changes_nothing(store: Store, make_row: Make) -> None:
