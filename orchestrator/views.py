@@ -36,7 +36,7 @@ def plan_view(sweep: Sweep, planned: Plan, store: Store) -> RenderableType:
         names = ", ".join(one.label for one in sweep.asked)
         head += (
             f"\n{e['evaluations']} evaluations ({names}): {e['done']} done, {e['failed']} failed before, "
-            f"{e['todo']} to do, {e['impossible']} impossible"
+            f"{e['todo']} to do" + (f", {e['impossible']} impossible" if e["impossible"] else "")
         )
     if kept(sweep) != sweep.keep:
         head += f"\nkeep: {kept(sweep)} in place of {sweep.keep}, for the evaluations need these weights"
@@ -65,18 +65,9 @@ def status_view(found: Sequence[dict[str, Any]], store: Store) -> RenderableType
     if not found:
         return Text(f"no sweep has been run in {store.location}")
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in (
-        "sweep",
-        "state",
-        "done",
-        "evaluated",
-        "running",
-        "failed",
-        "elapsed",
-        "ETA",
-        "best cell",
-        "updated",
-    ):
+    asked = any(p.get("evaluations") for p in found)  # what an earlier version wrote says nothing of them
+    head = ["sweep", "state", "done", *(["evals"] if asked else [])]
+    for column in (*head, "running", "failed", "elapsed", "ETA", "best cell", "updated"):
         table.add_column(column)
     for p in found:
         best = ""
@@ -84,10 +75,10 @@ def status_view(found: Sequence[dict[str, Any]], store: Store) -> RenderableType
             ((metric, mean),) = ((k, v) for k, v in p["best"].items() if k not in ("labels", "seeds"))
             best = f"{metric} {mean:.4f} {words(p['best']['labels'])}"
         eta = duration(p["eta_seconds"]) if p["state"] == "running" else "-"
-        e = p.get("evaluations")  # written by an earlier version, there are none
-        evaluated = evaluations_text(e).replace(" evaluations", "") if e else "-"
+        e = p.get("evaluations")
+        evaluated = [evaluations_text(e).replace(" evaluations", "") if e else "-"] if asked else []
         table.add_row(
-            p["sweep"], p["state"], f"{p['done']}/{p['trials']}", evaluated, str(p["running"]),
+            p["sweep"], p["state"], f"{p['done']}/{p['trials']}", *evaluated, str(p["running"]),
             str(p["failed"]), duration(p["elapsed_seconds"]), eta, best, p["updated"],
         )  # fmt: skip
     return table

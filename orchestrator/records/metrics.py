@@ -31,10 +31,10 @@ def label_of(name: str) -> str:
 def measure_of(name: str) -> str:
     """What is measured, without where.
 
-    >>> measure_of("PGD-20.accuracy@0.1"), measure_of("val.loss")
-    ('accuracy', 'loss')
+    >>> measure_of("PGD-20.accuracy@0.1"), measure_of("val.loss"), measure_of("loss")
+    ('accuracy', 'loss', 'loss')
     """
-    return name.partition(".")[2].partition("@")[0]
+    return (name.partition(".")[2] or name).partition("@")[0]
 
 
 def lower_is_better(name: str) -> bool:

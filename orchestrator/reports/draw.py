@@ -21,7 +21,7 @@ from orchestrator.reports.summary import (
     summarise,
 )
 from orchestrator.reports.tables import Numbers, metrics_panel
-from orchestrator.reports.words import slug
+from orchestrator.reports.words import checkpoint_text, metric_title, slug
 
 
 @dataclass(frozen=True)
@@ -146,10 +146,14 @@ def _evaluations(
             (measure, summarise((point.cell for point in points), rows, measure, seeds))
             for _, measure in columns
         )
-        named = [(column, cells) for (column, _), (_, cells) in zip(columns, numbers, strict=True)]
-        panel = metrics_panel("", points, named)
-        title = f"{what} at each setting" if at else f"{what} by evaluation"
-        heading = Heading(name, numbers[0][0], test_selection)
+        one = len({measure.checkpoint for _, measure in columns}) == 1
+        titles = [column if one else f"{column} ({measure.checkpoint})" for column, measure in columns]
+        named = [(title, cells) for title, (_, cells) in zip(titles, numbers, strict=True)]
+        of = Measure(what, columns[0][1].mode, columns[0][1].checkpoint)
+        title = f"{metric_title(of)}, " + ("by setting" if at else "by evaluation")
+        title += f", {checkpoint_text(of)}" if one else ""
+        panel = metrics_panel(title, points, named)
+        heading = Heading(name, of, test_selection)
         yield Drawing(
             f"evaluations_{slug(what)}", title, "table", heading, points, numbers[0][1], (panel,),
             numbers=numbers,

@@ -51,7 +51,8 @@ class Panel:
         columns, rows: their values, as text, in the order of the file.
         places: cell by (row, column), counted from 0; a place that is no point of the sweep is absent.
         xs, ys: values of columns and rows where all are numbers, else empty.
-        apart: whether each column is a metric of its own, with a best cell of its own.
+        apart: whether each column is a metric of its own, with a best cell of its own; the title then
+            says what they measure.
     """
 
     title: str

@@ -57,7 +57,8 @@ def panel_table(panel: Panel, metric: MetricLike) -> Table:
     from rich.table import Table
 
     bests = panel.bests(metric)
-    shown = Table(title=_title(panel.title, metric), caption=_caption(panel, metric), box=box.SIMPLE_HEAD)
+    title = panel.title if panel.apart else _title(panel.title, metric)
+    shown = Table(title=title, caption=_caption(panel, metric), box=box.SIMPLE_HEAD)
     shown.add_column(_corner(panel), style="bold", overflow="fold")
     for column in panel.columns:
         shown.add_column(column, justify="right", no_wrap=True)
@@ -77,11 +78,14 @@ def curve_panel(lines: Sequence[Line], along: str, metric: MetricLike) -> Panel:
 
 def points_panel(points: Sequence[Point], cells: Mapping[str, CellSummary], metric: MetricLike) -> Panel:
     """Every point as a row, by its labels; what is shown where no report is asked for."""
-    return metrics_panel("", points, [(metric.name, cells)])
+    return metrics_panel("", points, [(metric.name, cells)], apart=False)
 
 
 def metrics_panel(
-    title: str, points: Sequence[Point], columns: Sequence[tuple[str, Mapping[str, CellSummary]]]
+    title: str,
+    points: Sequence[Point],
+    columns: Sequence[tuple[str, Mapping[str, CellSummary]]],
+    apart: bool = True,
 ) -> Panel:
     """Every point as a row, and a column, given by its name, for each of several metrics."""
     rows = list(dict.fromkeys(labels_text(point.labels) or "base trial" for point in points))
@@ -91,7 +95,7 @@ def metrics_panel(
         for point in points
     }
     names = tuple(name for name, _ in columns)
-    return Panel(title, "", "point", names, tuple(rows), places, apart=len(columns) > 1)
+    return Panel(title, "", "point", names, tuple(rows), places, apart=apart)
 
 
 def _cell_columns(cell: CellSummary, metric: MetricLike) -> list[str]:

@@ -43,7 +43,7 @@ def labels_text(labels: Mapping[str, Any]) -> str:
 
 def percent(metric: MetricLike) -> bool:
     """Whether a metric is a fraction that is shown in per cent, as papers print it."""
-    return measure_of(metric.name) == "accuracy"
+    return measure_of(metric.name).rpartition("_")[2] == "accuracy"
 
 
 def scale(metric: MetricLike) -> float:
@@ -64,10 +64,9 @@ def checkpoint_text(metric: MetricLike) -> str:
 def number(value: float, metric: MetricLike) -> str:
     """A value as it is shown: per cent with two decimals, else four significant digits.
 
-        >>> from orchestrator.records.metrics import measure_of
-    from orchestrator.reports.summary import Measure
-        >>> number(0.8812, Measure("test.accuracy")), number(0.0123456, Measure("val.loss"))
-        ('88.12', '0.01235')
+    >>> from orchestrator.reports.summary import Measure
+    >>> number(0.8812, Measure("test.accuracy")), number(0.0123456, Measure("val.loss"))
+    ('88.12', '0.01235')
     """
     if math.isnan(value):
         return "–"
