@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from orchestrator.api import (
         Options,
         Sweep,
+        evaluate,
+        evaluations,
         from_dict,
         load,
         logs,
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     )  # fmt: skip
 
 __all__ = [
-    "Options", "Sweep", "from_dict", "load", "logs", "plan", "report", "run", "status", "stop", "track",
+    "Options", "Sweep", "evaluate", "evaluations", "from_dict", "load", "logs", "plan", "report", "run",
+    "status", "stop", "track",
 ]  # fmt: skip
 
 

@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import InputError
 from orchestrator import reporting
 from orchestrator.dispatch.progress import progress_of
-from orchestrator.driver import Ended, Options, run
+from orchestrator.driver import Ended, Options, evaluate, run
 from orchestrator.planning.job import stop_flag
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.plan import plan as plan_against
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
+from orchestrator.reports.words import label_text
 from orchestrator.sweepfile.sweep import Sweep, from_dict, load
 
 if TYPE_CHECKING:
+    import pandas
     from rich.console import RenderableType
 
 __all__ = [
-    "Ended", "Options", "Sweep", "from_dict", "load", "logs", "plan", "report", "run", "status", "stop",
-    "track",
+    "Ended", "Options", "Sweep", "evaluate", "evaluations", "from_dict", "load", "logs", "plan", "report",
+    "run", "status", "stop", "track",
 ]  # fmt: skip
 
 
@@ -83,6 +85,29 @@ def report(sweep: Sweep, store: str | None = None) -> tuple[list[Path], list[Ren
     place, planned = Store(store), plan(sweep, store)
     points, rows = planned.grid.points, reporting.rows_of(planned, Ledger(place))
     return reporting.write(sweep, place, points, rows), reporting.show(sweep, points, rows)
+
+
+def evaluations(sweep: Sweep, store: str | None = None) -> pandas.DataFrame:
+    """The evaluations of a sweep's trials that the ledger holds, a line for each.
+
+    Columns are the point's labels, then ``label`` (as the sweep calls it), ``evaluation`` (its name),
+    ``checkpoint``, ``seed``, ``status``, ``examples``, ``seconds``, the keys ``cell``, ``trial`` and
+    ``key``, and the evaluations' metrics; a metric that an evaluation does not have is NaN. The tables and
+    the correctness of single examples are in ``Ledger(Store(store)).evaluations.read(keys)``.
+    """
+    import pandas
+
+    planned, ledger = plan(sweep, store), Ledger(Store(store))
+    jobs = {job.key: job for job in planned.evaluated.jobs}
+    lines = [
+        {**{name: label_text(value) if isinstance(value, (dict, list)) else value
+            for name, value in jobs[row.key].labels.items()},
+         "label": jobs[row.key].label, "evaluation": row.name, "checkpoint": row.checkpoint,
+         "seed": row.seed, "status": row.status, "examples": row.examples, "seconds": row.seconds,
+         "cell": row.cell, "trial": row.trial, "key": row.key, **row.metrics}
+        for row in ledger.evaluations.read(jobs)
+    ]  # fmt: skip
+    return pandas.DataFrame(lines)
 
 
 def track(sweep: Sweep, store: str | None = None, uri: str | None = None) -> None:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from orchestrator.driver import Options
     from orchestrator.records.store import Store
     from orchestrator.sweepfile.sweep import Sweep
 
@@ -32,12 +33,20 @@ StoreOption = Annotated[
     str | None,
     typer.Option("--store", envvar="PERTURB_STORE", help="Where ledger, checkpoints and reports live."),
 ]
+Address = Annotated[str | None, typer.Option(help="A running Ray cluster: auto, host:port.")]
+Local = Annotated[bool, typer.Option("--local", help="Run in this process, without Ray.")]
+Cpus = Annotated[int | None, typer.Option(help="CPUs of the Ray started here; all by default.")]
+Track = Annotated[bool, typer.Option(help="Write to MLflow.")]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow server; a SQLite file of the store otherwise."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 @app.command()
 def plan(sweep: SweepFile, set_: Set = [], store: StoreOption = None, as_json: Json = False) -> None:  # noqa: B006
-    """Show what a sweep would train: cells, trials, done, to do. Nothing is written."""
+    """Show what a sweep would train and evaluate: cells, trials, done, to do. Nothing is written."""
     from orchestrator.planning import preflight
     from orchestrator.planning.plan import plan as plan_sweep
     from orchestrator.records.ledger import Ledger
@@ -46,7 +55,8 @@ def plan(sweep: SweepFile, set_: Set = [], store: StoreOption = None, as_json: J
     planned = plan_sweep(loaded, Ledger(_store(store)))
     warnings = preflight.missing_data(preflight.cells_of(loaded, planned.grid))
     if as_json:
-        print(json.dumps({"sweep": loaded.name, **planned.counts(), "warnings": warnings}))
+        counts = {**planned.counts(), "evaluations": planned.evaluated.counts()}
+        print(json.dumps({"sweep": loaded.name, **counts, "warnings": warnings}))
         return
     from orchestrator.views import plan_view
 
@@ -60,32 +70,53 @@ def run(
     sweep: SweepFile,
     set_: Set = [],  # noqa: B006
     store: StoreOption = None,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto, host:port.")] = None,
-    local: Annotated[bool, typer.Option("--local", help="Run in this process, without Ray.")] = False,
-    cpus: Annotated[int | None, typer.Option(help="CPUs of the Ray started here; all by default.")] = None,
-    track: Annotated[bool, typer.Option(help="Write to MLflow.")] = True,
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(
-            envvar="MLFLOW_TRACKING_URI", help="MLflow server; a SQLite file of the store otherwise."
-        ),
-    ] = None,
+    address: Address = None,
+    local: Local = False,
+    cpus: Cpus = None,
+    track: Track = True,
+    tracking_uri: TrackingUri = None,
+    retrain: Annotated[
+        bool,
+        typer.Option("--retrain", help="Train trials again whose weights an evaluation needs and none kept."),
+    ] = False,
 ) -> None:
-    """Train what is left of a sweep, track it and report it; run it again to continue."""
+    """Train and evaluate what is left of a sweep, track it and report it; run it again to continue."""
     from orchestrator.driver import Options
+
+    _run(sweep, set_, Options(store, address, local, cpus, track, tracking_uri, retrain=retrain))
+
+
+@app.command()
+def evaluate(
+    sweep: SweepFile,
+    set_: Set = [],  # noqa: B006
+    store: StoreOption = None,
+    address: Address = None,
+    local: Local = False,
+    cpus: Cpus = None,
+    track: Track = True,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Run what is left of a sweep's evaluations, of trials that are done; nothing is trained."""
+    from orchestrator.driver import Options
+
+    _run(sweep, set_, Options(store, address, local, cpus, track, tracking_uri, train=False))
+
+
+def _run(sweep: Path, overrides: list[str], options: Options) -> NoReturn:
+    """Run a sweep, say how it ended, exit as it did."""
     from orchestrator.driver import run as run_sweep
 
-    if address and (local or cpus):
+    if options.address and (options.local or options.cpus):
         _fail("--address: stands alone: --local runs without Ray, --cpus is for a Ray started here")
-    options = Options(store, address, local, cpus, track, tracking_uri)
     try:
-        ended = run_sweep(_load(sweep, set_), options, console)
+        ended = run_sweep(_load(sweep, overrides), options, console)
     except KeyboardInterrupt:
         _fail("stopped at once; the same command continues from the last checkpoints", code=75)
     from orchestrator.views import ending
 
-    place = _store(store)
-    pages = tracking_uri or f"perturb ui --store {place.location}" if track else ""
+    place = _store(options.store)
+    pages = options.uri or f"perturb ui --store {place.location}" if options.track else ""
     for line in ending(sys.argv[1:], ended, pages):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(ended.exit_code)
@@ -124,9 +155,10 @@ def stop(sweep: SweepName, store: StoreOption = None) -> None:
 
 @app.command()
 def logs(
-    key: Annotated[str, typer.Argument(help="A trial's key, or how it begins.")], store: StoreOption = None
+    key: Annotated[str, typer.Argument(help="A trial's or evaluation's key, or how it begins.")],
+    store: StoreOption = None,
 ) -> None:
-    """Print the log of a trial."""
+    """Print the log of a trial or an evaluation."""
     from orchestrator.api import logs as log_of
 
     print(log_of(key, store), end="")
@@ -148,7 +180,7 @@ def track(
     sweep: SweepFile,
     set_: Set = [],  # noqa: B006
     store: StoreOption = None,
-    tracking_uri: Annotated[str | None, typer.Option(envvar="MLFLOW_TRACKING_URI")] = None,
+    tracking_uri: TrackingUri = None,
 ) -> None:
     """Bring MLflow up to date with the ledger; what is there already is not written twice."""
     from orchestrator.api import track as track_sweep

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.errors import InputError
 from engine.files import data_root
 from orchestrator import reporting
 from orchestrator.dispatch.drain import draining
@@ -15,6 +16,7 @@ from orchestrator.dispatch.progress import Progress, Pulse, line, live
 from orchestrator.dispatch.shipping import pack
 from orchestrator.dispatch.tune import Observer, run_here, run_on_ray, start_ray
 from orchestrator.planning import preflight
+from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
 from orchestrator.planning.feed import REQUESTED, Budget, Feed, Queue
 from orchestrator.planning.job import Surroundings, stop_flag
 from orchestrator.planning.plan import Plan, plan
@@ -40,6 +42,8 @@ class Options:
         local: run in this process, without Ray.
         cpus: of the Ray started here; None is all.
         track: whether MLflow is written; uri: its store, by default inside ours.
+        train: False runs only the evaluations of trials that are done.
+        retrain: train trials again whose weights an evaluation needs and that kept none.
     """
 
     store: str | None = None
@@ -48,6 +52,8 @@ class Options:
     cpus: int | None = None
     track: bool = True
     uri: str | None = None
+    train: bool = True
+    retrain: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ class Ended:
         report: where its report page is; empty when there is nothing to report.
         failures: number of trials that failed in this run, by class. failed: keys of all failed trials.
         searched: whether it was a search, whose space may hold fewer cells than its budget.
+        evaluations: counts of its evaluations, after the run; empty where it asks for none.
+        trained: whether trials were run as well as evaluations.
     """
 
     counts: dict[str, int]
@@ -67,18 +75,23 @@ class Ended:
     failures: dict[str, int] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
     searched: bool = False
+    evaluations: dict[str, int] = field(default_factory=dict)
+    trained: bool = True
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 some trials failed or could not start, 75 drained and resumable."""
-        left = self.counts["todo"] > self.counts["failed"]
-        if self.stopped and left:
+        """0 done, 1 some trials or evaluations failed or could not start, 75 drained and resumable."""
+        trials = self.counts if self.trained else {"todo": 0, "failed": 0}
+        asked = self.evaluations or {"todo": 0, "failed": 0, "impossible": 0}
+        left, waiting = trials["todo"] > trials["failed"], asked["todo"] > asked["failed"]
+        if self.stopped and (left or waiting):
             return 75
-        return 1 if self.counts["failed"] or (left and not self.searched) else 0
+        bad = trials["failed"] or asked["failed"] or asked["impossible"] or waiting
+        return 1 if bad or (left and not self.searched) else 0
 
 
 def run(sweep: Sweep, options: Options | None = None, console: Console | None = None) -> Ended:
-    """Run what is left of a sweep; what the ledger holds as done is not trained again.
+    """Run what is left of a sweep; what the ledger holds as done is not computed again.
 
     Args:
         sweep: from :func:`orchestrator.sweepfile.sweep.load`. options: where and how.
@@ -91,11 +104,13 @@ def run(sweep: Sweep, options: Options | None = None, console: Console | None = 
     options = options or Options()
     store = Store(options.store)
     ledger = Ledger(store)
-    planned = plan(sweep, ledger)
+    if not options.train and not sweep.asked:
+        raise InputError("evaluations", "nothing", "evaluations: [{name: ...}] in the sweep file")
+    planned = plan(sweep, ledger, options.retrain)
     preflight.check_data(preflight.cells_of(sweep, planned.grid))
     if options.track:
         reporting.tracking_place(store, options.uri)
-    if not options.local and planned.counts()["todo"]:
+    if not options.local and (planned.evaluated.todo or (options.train and planned.counts()["todo"])):
         _start_ray(sweep, options)
     with SweepLock(store, sweep.name):
         store.remove(stop_flag(sweep.name))
@@ -103,6 +118,14 @@ def run(sweep: Sweep, options: Options | None = None, console: Console | None = 
         store.put(name, sweep.text.encode())
         store.put(f"sweeps/{sweep.name}/sweep.yaml", sweep.text.encode())
         return _Driver(sweep, options, store, ledger, planned, console).run()
+
+
+def evaluate(sweep: Sweep, options: Options | None = None, console: Console | None = None) -> Ended:
+    """Run what is left of a sweep's evaluations, of trials that are done; nothing is trained.
+
+    Arguments and errors are those of :func:`run`.
+    """
+    return run(sweep, replace(options or Options(), train=False, retrain=False), console)
 
 
 class _Driver:
@@ -134,9 +157,11 @@ class _Driver:
     def run(self) -> Ended:
         budget = self.sweep.budget
         feed = Budget(self._feed(), None if self.sweep.search else budget.trials, budget.hours)
-        progress = Progress(self.sweep.name, self.planned.counts(), self.sweep.metric)
+        counts, asked = self.planned.counts(), self.planned.evaluated
+        progress = Progress(self.sweep.name, counts, self.sweep.metric, asked.counts())
+        progress.trains = self.options.train
         held = [job.key for job in self.planned.jobs if job.key in self.planned.status]
-        rows = self.ledger.read(held, self.planned.status)
+        rows = attach(self.ledger.read(held, self.planned.status), asked.jobs, self.ledger)
         progress.recall(self.planned.jobs, rows)
         observers: list[Observer] = [progress]
         tracker = None
@@ -155,11 +180,14 @@ class _Driver:
         self.store.put(f"sweeps/{self.sweep.name}/progress.json", progress.json())
         if feed.note:
             self._say(feed.note)
+        for told in impossible(self.planned.evaluated):
+            self._say(told)
         return self._close(feed.stopped, progress, tracker)
 
     def _close(self, stopped: str, progress: Progress, tracker: Tracker | None) -> Ended:
         """Reports from the ledger, and the rest of MLflow's record."""
         after = plan(self.sweep, self.ledger)
+        evaluations = after.evaluated.counts()
         points = after.grid.points
         rows = reporting.rows_of(after, self.ledger)
         files = reporting.write(self.sweep, self.store, points, rows) if rows else []
@@ -171,20 +199,28 @@ class _Driver:
             tracker.complete(points, rows, *about, reporting.selects_on_test(self.sweep))
             if not tracker.close():
                 self._say("MLflow lacks part of the record; `perturb track` completes it from the ledger")
-        failed = tuple(job.key for job in after.jobs if after.status.get(job.key) == "failed")
+        failed = [job.key for job in after.jobs if after.status.get(job.key) == "failed"]
+        failed += [job.key for job in after.evaluated.todo if after.evaluated.state[job.key] == "failed"]
         page = reporting.page_of(self.sweep, self.store) if files else ""
-        return Ended(after.counts(), stopped, page, dict(progress.failures), failed, bool(self.sweep.search))
+        return Ended(
+            after.counts(), stopped, page, dict(progress.failures), tuple(failed), bool(self.sweep.search),
+            evaluations, self.options.train,
+        )  # fmt: skip
 
     def _row(self, key: str) -> Row | None:
-        return next(iter(self.ledger.read([key])), None)
+        found = self.ledger.read([key])
+        return attach(found, jobs_of_row(found[0], self.sweep), self.ledger)[0] if found else None
 
     def _feed(self) -> Feed:
+        done = [key for key, status in self.planned.status.items() if status == "completed"]
+        evaluations = self.planned.evaluated.todo
+        if not self.options.train:
+            return Queue([job for job in evaluations if job.parent in set(done)], done)
         if self.sweep.search:
             from orchestrator.planning.search import Search
 
             return Search(self.sweep, self.ledger)
-        done = [key for key, status in self.planned.status.items() if status == "completed"]
-        return Queue(self.planned.todo, done)
+        return Queue(self.planned.todo + evaluations, done)
 
     def _dispatch(self, feed: Budget, progress: Progress, observers: list[Observer]) -> None:
         def drain() -> None:

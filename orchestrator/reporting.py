@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from engine.errors import InputError
 from orchestrator.planning.cells import Point
+from orchestrator.planning.evaluations import attach
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
+from orchestrator.sweepfile.checks import of_test
 from orchestrator.sweepfile.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -40,9 +42,10 @@ def tracking_place(store: Store, uri: str | None) -> tuple[str, str | None]:
 
 
 def rows_of(planned: Plan, ledger: Ledger) -> list[Row]:
-    """The ledger's rows of a plan's cells, failed ones included."""
+    """The ledger's rows of a plan's cells, failed ones included, each with its evaluations."""
     cells = {point.cell for point in planned.grid.points}
-    return ledger.read([job.key for job in planned.jobs if job.cell in cells])
+    rows = ledger.read([job.key for job in planned.jobs if job.cell in cells])
+    return attach(rows, planned.evaluated.jobs, ledger)
 
 
 def page_of(sweep: Sweep, store: Store) -> str:
@@ -112,4 +115,4 @@ def track(
 
 def selects_on_test(sweep: Sweep) -> bool:
     """Whether settings were chosen by a test metric, which every report then says."""
-    return bool(sweep.search) and sweep.metric.name.startswith("test.")
+    return bool(sweep.search) and of_test(sweep)

@@ -11,7 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.dispatch.progress import duration, words
+from orchestrator.dispatch.progress import duration, evaluations_text, words
+from orchestrator.planning.evaluations import impossible
+from orchestrator.planning.jobs import kept
 from orchestrator.records.row import DONE
 from orchestrator.records.store import Store
 
@@ -29,6 +31,16 @@ def plan_view(sweep: Sweep, planned: Plan, store: Store) -> RenderableType:
         f"({len(sweep.seeds)} {'seed' if len(sweep.seeds) == 1 else 'seeds'} a cell)\n"
         f"{c['done']} done, {c['failed']} failed before, {c['todo']} to do, in {store.location}"
     )
+    e = planned.evaluated.counts()
+    if e:
+        names = ", ".join(one.label for one in sweep.asked)
+        head += (
+            f"\n{e['evaluations']} evaluations ({names}): {e['done']} done, {e['failed']} failed before, "
+            f"{e['todo']} to do" + (f", {e['impossible']} impossible" if e["impossible"] else "")
+        )
+    if kept(sweep) != sweep.keep:
+        head += f"\nkeep: {kept(sweep)} in place of {sweep.keep}, for the evaluations need these weights"
+    head += "".join(f"\n{line}" for line in impossible(planned.evaluated))
     if planned.asked is not None:
         head += f"\nsearched over {', '.join(sweep.search)}: {c['cells']} cells asked for so far"
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -53,7 +65,9 @@ def status_view(found: Sequence[dict[str, Any]], store: Store) -> RenderableType
     if not found:
         return Text(f"no sweep has been run in {store.location}")
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("sweep", "state", "done", "running", "failed", "elapsed", "ETA", "best cell", "updated"):
+    asked = any(p.get("evaluations") for p in found)  # what an earlier version wrote says nothing of them
+    head = ["sweep", "state", "done", *(["evals"] if asked else [])]
+    for column in (*head, "running", "failed", "elapsed", "ETA", "best cell", "updated"):
         table.add_column(column)
     for p in found:
         best = ""
@@ -61,9 +75,11 @@ def status_view(found: Sequence[dict[str, Any]], store: Store) -> RenderableType
             ((metric, mean),) = ((k, v) for k, v in p["best"].items() if k not in ("labels", "seeds"))
             best = f"{metric} {mean:.4f} {words(p['best']['labels'])}"
         eta = duration(p["eta_seconds"]) if p["state"] == "running" else "-"
+        e = p.get("evaluations")
+        evaluated = [evaluations_text(e).replace(" evaluations", "") if e else "-"] if asked else []
         table.add_row(
-            p["sweep"], p["state"], f"{p['done']}/{p['trials']}", str(p["running"]), str(p["failed"]),
-            duration(p["elapsed_seconds"]), eta, best, p["updated"],
+            p["sweep"], p["state"], f"{p['done']}/{p['trials']}", *evaluated, str(p["running"]),
+            str(p["failed"]), duration(p["elapsed_seconds"]), eta, best, p["updated"],
         )  # fmt: skip
     return table
 
@@ -77,6 +93,10 @@ def ending(words: Sequence[str], ended: Ended, pages: str) -> Iterator[str]:
     """
     c, again = ended.counts, f"perturb {shlex.join(words)}"
     yield f"{c['done']}/{c['trials']} trials done, {c['failed']} failed, {c['todo']} to do"
+    if e := ended.evaluations:
+        yield f"{e['done']}/{e['evaluations']} evaluations done, {e['failed']} failed, {e['todo']} to do"
+        if not ended.trained and c["todo"]:
+            yield "evaluations of trials that are not done wait for perturb run"
     for kind, count in ended.failures.items():
         yield f"{count} failed: {kind}"
     if ended.failed:

@@ -1,4 +1,4 @@
-"""A trial's checkpoints in the store, seen by the engine as a local folder."""
+"""A job's files in the store, seen by the engine as a local folder."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from orchestrator.records.store import Store
 
 
 class Checkpoints:
-    """The checkpoint folder of one trial, as a context manager.
+    """The checkpoint folder of one trial or evaluation, as a context manager.
 
     On a local or network folder it is the folder itself. On a remote store it is a temporary copy, and
     each file that the engine writes is put to the store at once (:meth:`saved`), so that what a killed
     worker leaves behind is what it last wrote.
 
     Args:
-        store: where the checkpoints live. key: of the trial.
+        store: where the checkpoints live. key: of the trial or evaluation.
     """
 
     def __init__(self, store: Store, key: str) -> None:
@@ -46,3 +46,10 @@ class Checkpoints:
         """Called by the engine after it wrote a file."""
         if self.temporary is not None:
             self.store.put(f"{self.name}/{path.name}", path.read_bytes())
+
+    def put_back(self) -> None:
+        """Put every file of the folder to the store, of an engine call that does not tell of each."""
+        if self.temporary is not None:
+            for path in sorted(Path(self.temporary.name).iterdir()):
+                if path.is_file():
+                    self.saved(path)

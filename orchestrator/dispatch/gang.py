@@ -1,4 +1,4 @@
-"""A trial over several workers: warm Ray actors in the trial's placement group, one a rank.
+"""A trial, or an evaluation, over several workers: warm Ray actors in its placement group, one a rank.
 
 Traps: an all-zero head bundle is left out of the real placement group, so rank i sits in bundle i; when
 a rank dies the others hang in a collective until its time-out, so the first actor error ends the whole
@@ -13,7 +13,8 @@ import threading
 from typing import Any
 
 from engine.config import Trial
-from engine.report import Event, Report, Signal
+from engine.evaluations.base import Findings
+from engine.report import Event, Report, Signal, carry_on
 from engine.train import Result
 from orchestrator.planning.job import Job, Surroundings
 
@@ -68,6 +69,15 @@ class Rank:
             self.events, self.signal = [], "continue"
         return train_here(prepare(job, self.around), self._report, job, self.around, self.workers)
 
+    def evaluate(self, job: Job) -> Findings:
+        """This rank's part of an evaluation."""
+        from orchestrator.dispatch.evaluation import evaluate_here
+        from orchestrator.dispatch.worker import prepare
+
+        with self.lock:
+            self.events = []
+        return evaluate_here(prepare(job, self.around), job, self.around, self.workers)
+
     def exchange(self, signal: Signal) -> list[Event]:
         """Take the epochs finished since the last call; leave the signal for the next report."""
         with self.lock:
@@ -94,8 +104,23 @@ def train_with_gang(trial: Trial, report: Report, job: Job, around: Surroundings
     Raises:
         GangLost: a rank died; all others are ended.
     """
+    result: Result = _together(around, "train", report, job)
+    return result
+
+
+def evaluate_with_gang(trial: Trial, job: Job, around: Surroundings) -> Findings:
+    """Evaluate over ``around.workers`` ranks, as :func:`train_with_gang` trains.
+
+    Raises:
+        GangLost: a rank died; all others are ended.
+    """
+    findings: Findings = _together(around, "evaluate", carry_on, job)
+    return findings
+
+
+def _together(around: Surroundings, act: str, report: Report, job: Job) -> Any:
     try:
-        return _train(_gang(around), report, job)
+        return _on_all(_gang(around), act, report, job)
     except BaseException as error:
         lost = _lost(around)
         _end(around)  # the other ranks may hang in a collective
@@ -104,11 +129,11 @@ def train_with_gang(trial: Trial, report: Report, job: Job, around: Surroundings
         raise
 
 
-def _train(ranks: list[Any], report: Report, job: Job) -> Result:
-    """The job on all ranks at once; raises what the first of them raises."""
+def _on_all(ranks: list[Any], act: str, report: Report, job: Job) -> Any:
+    """The job on all ranks at once, and what rank 0 makes of it; raises what the first of them raises."""
     import ray
 
-    parts = [rank.train.remote(job) for rank in ranks]
+    parts = [getattr(rank, act).remote(job) for rank in ranks]
     waiting, epoch = list(parts), 0
     while waiting:
         done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=POLL_SECONDS)
@@ -117,8 +142,7 @@ def _train(ranks: list[Any], report: Report, job: Job) -> Result:
         for event in ray.get(ranks[0].exchange.remote(signal)):
             report(event)
             epoch = event.epoch
-    result: Result = ray.get(parts[0])
-    return result
+    return ray.get(parts[0])
 
 
 def _gang(around: Surroundings) -> list[Any]:

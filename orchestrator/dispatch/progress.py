@@ -9,7 +9,7 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -39,11 +39,21 @@ class Progress:
 
     Args:
         name: of the sweep. counts: of its plan. metric: that the best cell is chosen by.
+        evaluations: counts of the plan's evaluations.
     """
 
-    def __init__(self, name: str, counts: dict[str, int], metric: Metric) -> None:
+    def __init__(
+        self,
+        name: str,
+        counts: Mapping[str, int],
+        metric: Metric,
+        evaluations: Mapping[str, int] | None = None,
+    ) -> None:
         self.name, self.metric = name, metric
         self.trials, self.before = counts["trials"], counts["done"]
+        self.evaluations = dict(evaluations or {})
+        self.evaluated: Counter[str] = Counter()
+        self.trains = True
         self.states: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.running: dict[str, Job] = {}
@@ -64,7 +74,7 @@ class Progress:
     def finished(self, job: Job, outcome: Outcome) -> None:
         """A job ended."""
         self.running.pop(job.key, None)
-        self.states[outcome.status] += 1
+        (self.states if job.evaluation is None else self.evaluated)[outcome.status] += 1
         if outcome.failure:
             self.failures[outcome.failure] += 1
         self._measured(job.cell, outcome.best, outcome.last)
@@ -73,7 +83,7 @@ class Progress:
         """What earlier runs measured, so that the best cell is that of the whole sweep."""
         self.labels.update({job.cell: job.labels for job in jobs})
         for row in rows:
-            self._measured(row.cell, row.best, row.last)
+            self._measured(row.cell, row.measured("best"), row.measured("last"))
 
     def _measured(self, cell: str, best: dict[str, float], last: dict[str, float]) -> None:
         metrics = best if self.metric.checkpoint == "best" else last
@@ -89,12 +99,14 @@ class Progress:
         """Seconds that are left, None before the first trial has ended.
 
         From the rate since the first trial began, the start of Ray left out; trials that run count as
-        half done.
+        half done, and evaluations as trials.
         """
-        ended = sum(self.states.values())
+        ended = self.states.total() + self.evaluated.total()
         if not ended or self.first_start is None:
             return None
-        left = self.trials - self.done - self.states["failed"] - len(self.running) / 2
+        trials = self.trials - self.done - self.states["failed"] if self.trains else 0
+        evaluations = self.evaluations.get("todo", 0) - self.evaluated.total()
+        left = trials + evaluations - len(self.running) / 2
         rate = (ended + len(self.running) / 2) / (time.monotonic() - self.first_start)
         return max(0.0, left / rate)
 
@@ -119,6 +131,7 @@ class Progress:
             "failed": self.states["failed"],
             "failures": dict(self.failures),
             "diverged": self.states["diverged"],
+            "evaluations": self._evaluations(),
             "eta_seconds": self.eta(),
             "elapsed_seconds": time.monotonic() - self.began,
             "best": {"labels": best[0], self.metric.name: best[1], "seeds": best[2]} if best else None,
@@ -126,6 +139,15 @@ class Progress:
             "pid": os.getpid(),
             "updated": now(),
         }
+
+    def _evaluations(self) -> dict[str, int]:
+        """Counts of the evaluations as they stand now; none where none is asked for."""
+        if not self.evaluations:
+            return {}
+        done = self.evaluations["done"] + self.evaluated["completed"]
+        failed, lost = self.evaluated["failed"], self.evaluations["impossible"]
+        total = max(self.evaluations["evaluations"], done + failed + lost)  # a search asks as it goes
+        return {"evaluations": total, "done": done, "failed": failed, "impossible": lost}
 
     def json(self) -> bytes:
         """The snapshot as a file's content."""
@@ -158,11 +180,23 @@ def line(progress: Progress) -> str:
     text = f"{s['done']}/{s['trials']} trials  {s['running']} running  {s['failed']} failed"
     if s["diverged"]:
         text += f"  {s['diverged']} diverged"
+    if s["evaluations"]:
+        text += f"  {evaluations_text(s['evaluations'])}"
     text += f"  elapsed {duration(s['elapsed_seconds'])}  ETA {duration(s['eta_seconds'])}"
     if best:
         labels, mean, seeds = best
         text += f"  best {progress.metric.name} {mean:.4f} (n={seeds}) {words(labels)}"
     return text
+
+
+def evaluations_text(counts: Mapping[str, int]) -> str:
+    """Counts of evaluations in a few words.
+
+    >>> evaluations_text({"evaluations": 6, "done": 4, "failed": 1, "impossible": 0})
+    '4/6 evaluations (1 failed)'
+    """
+    bad = [f"{counts[state]} {state}" for state in ("failed", "impossible") if counts[state]]
+    return f"{counts['done']}/{counts['evaluations']} evaluations" + (f" ({', '.join(bad)})" if bad else "")
 
 
 def view(progress: Progress) -> RenderableType:
@@ -173,6 +207,7 @@ def view(progress: Progress) -> RenderableType:
     counts = Text.assemble(
         (f"{s['done']}/{s['trials']}", "bold"), " trials  ",
         f"{s['running']} running  ", (f"{s['failed']} failed", "red" if s["failed"] else ""),
+        f"  {evaluations_text(s['evaluations'])}" if s["evaluations"] else "",
     )  # fmt: skip
     table.add_row(Text(progress.name, style="bold"), bar, counts)
     clock = f"elapsed {duration(s['elapsed_seconds'])}   ETA {duration(s['eta_seconds'])}"

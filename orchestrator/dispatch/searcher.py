@@ -66,10 +66,15 @@ class FeedSearcher(Searcher):
                 observer.epoch(job, int(result["epoch"]), metrics)
 
     def _lost(self, job: Job) -> Outcome:
+        from orchestrator.dispatch.evaluation import failed_evaluation
         from orchestrator.dispatch.worker import failed_row
 
         message = "its process or node was lost more often than it may be"
-        Ledger(Store(self.around.store)).write(failed_row(job, self.around, "lost", message))
+        ledger = Ledger(Store(self.around.store))
+        if job.evaluation is None:
+            ledger.write(failed_row(job, self.around, "lost", message))
+        else:
+            ledger.evaluations.write(failed_evaluation(job, self.around, "lost", message))
         return Outcome(job.key, "failed", "lost", message)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -30,10 +30,11 @@ def make_trainable(around: Surroundings, report_seconds: float) -> Callable[[dic
     def perturb_trial(config: dict[str, Any]) -> None:
         from ray import tune
 
-        from orchestrator.dispatch.gang import train_with_gang
+        from orchestrator.dispatch.evaluation import evaluate_here, run_evaluation
+        from orchestrator.dispatch.gang import evaluate_with_gang, train_with_gang
         from orchestrator.dispatch.worker import Reporter, run_job, train_here
 
-        job = decode(config["job"])
+        job, gang = decode(config["job"]), around.workers > 1
         spoke = time.monotonic()
 
         def forward(epoch: int, metrics: dict[str, float]) -> None:
@@ -42,9 +43,11 @@ def make_trainable(around: Surroundings, report_seconds: float) -> Callable[[dic
                 spoke = time.monotonic()
                 tune.report({"epoch": epoch, "metrics": json.dumps(metrics)})
 
-        outcome = run_job(
-            job, around, Reporter(around, forward), train_with_gang if around.workers > 1 else train_here
-        )
+        if job.evaluation is None:
+            train_with = train_with_gang if gang else train_here
+            outcome = run_job(job, around, Reporter(around, forward), train_with)
+        else:
+            outcome = run_evaluation(job, around, evaluate_with_gang if gang else evaluate_here)
         tune.report({"outcome": json.dumps(asdict(outcome))})
 
     return perturb_trial

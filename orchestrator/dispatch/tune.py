@@ -128,6 +128,7 @@ def run_on_ray(
 
 def run_here(feed: Feed, around: Surroundings, observers: list[Observer]) -> None:
     """Run all jobs of a feed in this process, one after the other; the same rows come of it."""
+    from orchestrator.dispatch.evaluation import run_evaluation
     from orchestrator.dispatch.worker import Reporter, run_job
 
     while not feed.exhausted:
@@ -142,7 +143,10 @@ def run_here(feed: Feed, around: Surroundings, observers: list[Observer]) -> Non
             for observer in observers:
                 observer.epoch(job, epoch, metrics)
 
-        outcome = run_job(job, around, Reporter(around, forward))
+        if job.evaluation is None:
+            outcome = run_job(job, around, Reporter(around, forward))
+        else:
+            outcome = run_evaluation(job, around)
         feed.done(job, outcome)
         for observer in observers:
             observer.finished(job, outcome)

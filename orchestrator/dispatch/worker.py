@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.checkpoint import RESUME
-from engine.components import load_plugin
+from engine.components import find, load_plugin
 from engine.config import Trial
 from engine.distributed import Workers, default_device
 from engine.errors import InputError
+from engine.evaluations.base import EvaluationConfig
 from engine.files import write_atomic
-from engine.identity import CONTRACT, trial_key
+from engine.identity import CONTRACT, evaluation_key, trial_key
 from engine.report import Event, Report, Signal
 from engine.train import Result, train
 from orchestrator.dispatch.checkpoints import Checkpoints
@@ -48,7 +49,7 @@ def run_job(job: Job, around: Surroundings, report: Report, train_with: Train | 
     process does not, which the dispatcher sees.
     """
     store, start = Store(around.store), time.perf_counter()
-    with _log(store, job):
+    with logged(store, job):
         try:
             trial = prepare(job, around)
             result = (train_with or train_here)(trial, report, job, around)
@@ -59,8 +60,7 @@ def run_job(job: Job, around: Surroundings, report: Report, train_with: Train | 
             seconds = time.perf_counter() - start
             row = failed_row(job, around, failure_class(error), traceback.format_exc(), seconds)
             Ledger(store).write(row)
-            message = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return Outcome(job.key, "failed", row.failure, message, seconds=seconds)
+            return Outcome(job.key, "failed", row.failure, first_line(error), seconds=seconds)
     seconds = time.perf_counter() - start
     if result.status == "stopped":
         return Outcome(job.key, "stopped", seconds=seconds)
@@ -85,18 +85,26 @@ def prepare(job: Job, around: Surroundings) -> Trial:
         os.environ.setdefault("PERTURB_DATA", around.data_root)
     torch.set_num_threads(max(1, int(around.cpus)))
     trial = Trial.model_validate(job.trial)
-    if trial_key(trial) != job.key:
+    key = trial_key(trial) if job.evaluation is None else evaluation_key(trial, config_of(job))
+    if key != job.key:
         legal = "the driver's code, plugins and word vectors on this node too"
-        raise InputError("key", f"{trial_key(trial)[:12]} in place of {job.key[:12]}", legal)
+        raise InputError("key", f"{key[:12]} in place of {job.key[:12]}", legal)
     return trial
+
+
+def config_of(job: Job) -> EvaluationConfig:
+    """The settings of an evaluation's job."""
+    assert job.evaluation is not None
+    found = find("evaluations", job.evaluation["name"], "evaluations.name")
+    config: EvaluationConfig = found.model_validate(job.evaluation)  # type: ignore[attr-defined]
+    return config
 
 
 def train_here(
     trial: Trial, report: Report, job: Job, around: Surroundings, workers: Workers | None = None
 ) -> Result:
     """Train in this process: alone, or as one of several workers."""
-    if workers is None:
-        workers = Workers(device=default_device()) if around.gpu else Workers()
+    workers = workers or alone(around)
     store = Store(around.store)
     checkpoints = Checkpoints(store, job.key)
     with ExitStack() as stack:
@@ -107,6 +115,11 @@ def train_here(
         return train(
             trial, report, folder, workers=workers, keep=job.keep, parent=parent, saved=checkpoints.saved
         )
+
+
+def alone(around: Surroundings) -> Workers:
+    """This process as the only worker."""
+    return Workers(device=default_device()) if around.gpu else Workers()
 
 
 class Reporter:
@@ -149,19 +162,26 @@ def failure_class(error: BaseException) -> FailureClass:
     return "data" if isinstance(error, InputError) else "error"
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 def failed_row(
     job: Job, around: Surroundings, failure: FailureClass | None, error: str, seconds: float = 0.0
 ) -> Row:
     """The row of a trial that did not finish."""
     return Row(
-        status="failed", failure=failure, error=error, timings={"total": seconds}, **_common(job, around)
-    )
+        status="failed", trial=job.trial, failure=failure, error=error, timings={"total": seconds},
+        **common(job, around),
+    )  # fmt: skip
 
 
 def _row(job: Job, result: Result, around: Surroundings, seconds: float) -> Row:
     assert result.status != "stopped"
     return Row(
         status=result.status,
+        trial=job.trial,
         best=result.best,
         last=result.last,
         best_epoch=result.best_epoch,
@@ -170,17 +190,16 @@ def _row(job: Job, result: Result, around: Surroundings, seconds: float) -> Row:
         examples=result.examples,
         error=result.message,
         timings={**result.seconds, "total": seconds},
-        **_common(job, around),
+        **common(job, around),
     )
 
 
-def _common(job: Job, around: Surroundings) -> dict[str, Any]:
-    """What a row says whatever came of the trial."""
+def common(job: Job, around: Surroundings) -> dict[str, Any]:
+    """What a row says whatever came of the job."""
     return {
         "key": job.key,
         "cell": job.cell,
         "seed": job.seed,
-        "trial": job.trial,
         "canonical": job.canonical,
         "data_hash": job.data_hash,
         "contract": CONTRACT,
@@ -194,8 +213,8 @@ def _common(job: Job, around: Surroundings) -> dict[str, Any]:
 
 
 @contextmanager
-def _log(store: Store, job: Job) -> Iterator[None]:
-    """The trial's log, kept in the store for ``perturb logs``."""
+def logged(store: Store, job: Job) -> Iterator[None]:
+    """The job's log, kept in the store for ``perturb logs``."""
     logger = logging.getLogger("perturb.trial")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -205,7 +224,8 @@ def _log(store: Store, job: Job) -> Iterator[None]:
         handler = logging.FileHandler(path, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
         logger.addHandler(handler)
-        logger.info("trial %s  %s  seed %d", job.key[:12], _words(job.labels), job.seed)
+        what = f"{job.label} of trial {job.parent[:12]}" if job.parent and job.label else "trial"
+        logger.info("%s %s  %s  seed %d", what, job.key[:12], _words(job.labels), job.seed)
         try:
             yield
         finally:

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.components import load_plugin
 from engine.config import Trial, override
 from engine.errors import InputError
 from engine.identity import cell_key
 from orchestrator.planning.cells import Cell, Grid, Point
 from orchestrator.sweepfile.checks import POINT
+from orchestrator.sweepfile.evaluations import load_plugins
 from orchestrator.sweepfile.problems import Problem, of_input
 from orchestrator.sweepfile.sweep import Sweep
 from orchestrator.sweepfile.trial_problems import Assignment, trace
@@ -75,21 +75,6 @@ def expand_one(sweep: Sweep, settings: Mapping[str, Any]) -> tuple[Point, Cell]:
         sweep.source.fail(bad.problems)
         raise
     return Point(dict(settings), cell.key), cell
-
-
-def load_plugins(sweep: Sweep) -> None:
-    """Register the sweep's own components; free when they are known and unchanged.
-
-    Raises:
-        SweepError: a file is not there, does not import, or defines no component.
-    """
-    problems = []
-    for i, path in enumerate(sweep.plugins):
-        try:
-            load_plugin(sweep.folder / path)
-        except InputError as error:
-            problems.append(Problem(("plugins", i), of_input(error).text))
-    sweep.source.fail(problems)
 
 
 def _points(sweep: Sweep) -> Iterator[Choice]:

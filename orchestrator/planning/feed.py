@@ -30,23 +30,30 @@ class Feed(Protocol):
         """A job to run now; None when there is none yet."""
         ...
 
+    def end_trials(self) -> bool:
+        """Give no further trial, but the evaluations of those that are done or run; whether any is lost."""
+        ...
+
     def done(self, job: Job, outcome: Outcome) -> None:
         """How a job ended."""
         ...
 
 
 class Queue:
-    """Jobs in their order; one that starts from another waits for it.
+    """Jobs in their order; one that starts from another, or evaluates it, waits for it.
+
+    An evaluation goes before the trials that wait, so that cells are complete early.
 
     Args:
         jobs: what is to do. done: keys of completed trials, whose weights are there.
 
     Attributes:
-        given_up: jobs that cannot run, since the trial that they start from left no weights.
+        given_up: jobs that cannot run, since the trial that they need left no weights.
     """
 
     def __init__(self, jobs: Iterable[Job], done: Iterable[str] = ()) -> None:
         self.waiting: deque[Job] = deque()
+        self.evaluations: deque[Job] = deque()
         self.running: set[str] = set()
         self.finished = set(done)
         self.given_up: list[Job] = []
@@ -54,56 +61,75 @@ class Queue:
 
     def add(self, jobs: Iterable[Job]) -> None:
         """More to do; jobs that wait or run already are passed over."""
-        known = self.running | {job.key for job in self.waiting}
+        known = self.running | {job.key for job in (*self.waiting, *self.evaluations)}
         new = [job for job in jobs if job.key not in known]
-        self.waiting += new
+        self.waiting += [job for job in new if job.evaluation is None]
+        self.evaluations += [job for job in new if job.evaluation is not None]
         self.finished -= {job.key for job in new}  # done before, but its weights are gone
         coming = self.finished | self.running | {job.key for job in self.waiting}
-        for job in [job for job in self.waiting if job.parent is not None and job.parent not in coming]:
+        for job in [job for job in (*self.waiting, *self.evaluations) if job.parent not in {None} | coming]:
             self._give_up(job)
 
     @property
     def exhausted(self) -> bool:
         """No job waits."""
-        return not self.waiting
+        return not self.waiting and not self.evaluations
 
     @property
     def note(self) -> str:
         """How many jobs could not run."""
-        lost = len(self.given_up)
-        return f"{lost} trials start from one that left no weights, and were not run" if lost else ""
+        lost = sum(job.evaluation is None for job in self.given_up)
+        alone = len(self.given_up) - lost
+        notes = [f"{lost} trials start from one that left no weights, and were not run"] if lost else []
+        if alone:
+            notes.append(f"{alone} evaluations are of trials that left no weights, and were not run")
+        return "; ".join(notes)
 
     def next(self) -> Job | None:
         """The first job whose parent, if it has one, is done."""
-        for _ in range(len(self.waiting)):
-            job = self.waiting.popleft()
-            if job.parent is None or job.parent in self.finished:
-                self.running.add(job.key)
-                return job
-            self.waiting.append(job)
-        return None
+        return self._ready(self.evaluations) or self._ready(self.waiting)
+
+    def end_trials(self) -> bool:
+        """Only evaluations of trials that are done or run stay."""
+        lost = bool(self.waiting)
+        self.waiting.clear()
+        there = self.finished | self.running
+        self.evaluations = deque(job for job in self.evaluations if job.parent in there)
+        return lost
 
     def done(self, job: Job, outcome: Outcome) -> None:
-        """A trial that ended without weights takes the trials that start from it along."""
+        """A trial that ended without weights takes the jobs that need them along."""
         self.running.discard(job.key)
         if outcome.status == "completed":
             self.finished.add(job.key)
         else:
             self._children_give_up(job)
 
+    def _ready(self, jobs: deque[Job]) -> Job | None:
+        for _ in range(len(jobs)):
+            job = jobs.popleft()
+            if job.parent is None or job.parent in self.finished:
+                self.running.add(job.key)
+                return job
+            jobs.append(job)
+        return None
+
     def _give_up(self, job: Job) -> None:
-        if job in self.waiting:
-            self.waiting.remove(job)
+        jobs = self.waiting if job.evaluation is None else self.evaluations
+        if job in jobs:
+            jobs.remove(job)
             self.given_up.append(job)
             self._children_give_up(job)
 
     def _children_give_up(self, job: Job) -> None:
-        for child in [waiting for waiting in self.waiting if waiting.parent == job.key]:
+        for child in [one for one in (*self.waiting, *self.evaluations) if one.parent == job.key]:
             self._give_up(child)
 
 
 class Budget:
     """A feed that ends when its trials or its hours are used up, or when it is told to.
+
+    Evaluations cost no trials: those of the trials that it gave are still given.
 
     Args:
         feed: where the jobs come from. trials: how many it may still give; None is no limit.
@@ -114,16 +140,14 @@ class Budget:
         self.feed, self.trials = feed, trials
         self.ends = time.monotonic() + 3600 * hours if hours is not None else None
         self.stopped = ""
+        self.closed = False
 
     @property
     def exhausted(self) -> bool:
         """Nothing more will come."""
-        if not self.stopped and self.trials == 0:
-            self.stopped = "the budget of trials is used up" if not self.feed.exhausted else ""
-            return True
-        if not self.stopped and self.ends is not None and time.monotonic() > self.ends:
-            self.stopped = "the budget of hours is used up"
-        return bool(self.stopped) or self.feed.exhausted
+        if not self.closed and self.ends is not None and time.monotonic() > self.ends:
+            self.stop("the budget of hours is used up")
+        return self.closed or self.feed.exhausted
 
     @property
     def note(self) -> str:
@@ -132,15 +156,22 @@ class Budget:
 
     def stop(self, why: str) -> None:
         """Give no further job."""
+        self.closed = True
         self.stopped = self.stopped or why
+
+    def end_trials(self) -> bool:
+        """Passed on."""
+        return self.feed.end_trials()
 
     def next(self) -> Job | None:
         """A job within the budget."""
         if self.exhausted:
             return None
         job = self.feed.next()
-        if job is not None and self.trials is not None:
+        if job is not None and job.evaluation is None and self.trials is not None:
             self.trials -= 1
+            if self.trials == 0 and self.feed.end_trials():
+                self.stopped = self.stopped or "the budget of trials is used up"
         return job
 
     def done(self, job: Job, outcome: Outcome) -> None:

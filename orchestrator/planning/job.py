@@ -12,7 +12,7 @@ from orchestrator.records.row import FailureClass
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to train.
+    """One trial to train, or one evaluation of a trial's checkpoint.
 
     Attributes:
         key, cell, seed: as in the ledger's row.
@@ -20,8 +20,9 @@ class Job:
         canonical, data_hash: as in the ledger's row, made by the driver.
         labels: its point's labels, for people to read.
         keep: which checkpoint stays.
-        parent: key of the trial whose weights it starts from, or None.
+        parent: key of the trial whose weights it starts from or evaluates, or None.
         checkpoint: which checkpoint of the parent.
+        evaluation: settings of the evaluation; None for a trial to train.
     """
 
     key: str
@@ -34,6 +35,12 @@ class Job:
     keep: Keep = "none"
     parent: str | None = None
     checkpoint: Literal["best", "last"] = "best"
+    evaluation: dict[str, Any] | None = None
+
+    @property
+    def label(self) -> str:
+        """What the evaluation is called; empty for a trial."""
+        return str(self.evaluation["label"]) if self.evaluation else ""
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,10 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        key: of the trial. status: as in the ledger; ``stopped`` leaves a checkpoint and no row.
+        key: of the job. status: as in the ledger; ``stopped`` leaves a checkpoint and no row.
         failure: class of a failure. message: its last line.
-        best, last: final metrics. seconds: the job took, all phases.
+        best, last: final metrics; of an evaluation both are its metrics as ``label.measure``.
+        seconds: the job took, all phases.
     """
 
     key: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from engine.config import Keep, Trial
@@ -17,21 +17,30 @@ from orchestrator.sweepfile.sweep import Sweep
 def jobs_of(cells: Iterable[Cell], sweep: Sweep, points: Sequence[Point]) -> list[Job]:
     """The trials of some cells, seed by seed, so that a grid fills with its first seed before its second.
 
-    The parents that trials start from come before them, and keep the checkpoint that is needed.
+    The parents that trials start from come before them. All keep the checkpoints that are needed, by
+    trials that start from them or by evaluations.
     """
     labels: dict[str, dict[str, object]] = {}
     for point in points:
         labels.setdefault(point.cell, dict(point.labels))
     jobs: dict[str, Job] = {}
-    cells = list(cells)
+    cells, keep = list(cells), kept(sweep)
     for seed in sweep.seeds:
         for cell in cells:
-            job = _job(cell.run(seed), cell.key, labels.get(cell.key, {}), sweep)
+            job = _job(cell.run(seed), cell.key, labels.get(cell.key, {}), keep)
             _add_with_parents(job, jobs, sweep)
     return list(jobs.values())
 
 
-def _job(trial: Trial, cell: str, labels: dict[str, object], sweep: Sweep) -> Job:
+def kept(sweep: Sweep) -> Keep:
+    """What the sweep's trials keep: what the file says, and what the evaluations look at."""
+    keep = sweep.keep
+    for one in sweep.asked:
+        keep = _both(keep, "last" if one.checkpoint == "last" else "best")
+    return keep
+
+
+def _job(trial: Trial, cell: str, labels: dict[str, object], keep: Keep) -> Job:
     parent = trial.parent()
     return Job(
         key=trial_key(trial),
@@ -41,7 +50,7 @@ def _job(trial: Trial, cell: str, labels: dict[str, object], sweep: Sweep) -> Jo
         canonical=canonical(trial),
         data_hash=data_hash(trial),
         labels=labels,
-        keep=sweep.keep,
+        keep=keep,
         parent=trial_key(parent) if parent else None,
         checkpoint=trial.init.checkpoint if trial.init else "best",
     )
@@ -51,7 +60,7 @@ def _add_with_parents(job: Job, jobs: dict[str, Job], sweep: Sweep) -> None:
     if job.parent is not None:
         parent = Trial.model_validate(job.trial).parent()
         assert parent is not None
-        known = jobs.get(job.parent) or _job(parent, cell_key(parent), {"parent": "yes"}, sweep)
+        known = jobs.get(job.parent) or _job(parent, cell_key(parent), {"parent": "yes"}, sweep.keep)
         _add_with_parents(replace(known, keep=_both(known.keep, job.checkpoint)), jobs, sweep)
     held = jobs.get(job.key)
     jobs[job.key] = job if held is None else replace(held, keep=_both(held.keep, job.keep))
@@ -64,13 +73,14 @@ def _both(one: Keep, other: Keep) -> Keep:
     return "both"
 
 
-def held(jobs: Sequence[Job], ledger: Ledger) -> dict[str, Status]:
+def held(jobs: Sequence[Job], ledger: Ledger, again: Container[str] = ()) -> dict[str, Status]:
     """What the ledger says of jobs, by key.
 
-    A parent whose weights were not kept counts as not run when a trial that is to do needs them.
+    A parent whose weights were not kept counts as not run when a trial that is to do needs them; so do
+    the trials that shall be trained ``again``.
     """
     index = ledger.index()
-    status = {job.key: index[job.key] for job in jobs if job.key in index}
+    status = {job.key: index[job.key] for job in jobs if job.key in index and job.key not in again}
     for job in reversed(jobs):  # children before their parents
         if job.parent is None or status.get(job.key) in DONE:
             continue

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from orchestrator.planning import evaluations, preflight
 from orchestrator.planning.cells import Grid
+from orchestrator.planning.evaluations import Evaluated
 from orchestrator.planning.expand import expand
 from orchestrator.planning.job import Job
 from orchestrator.planning.jobs import held, jobs_of
@@ -24,12 +26,14 @@ class Plan:
         jobs: every trial, done or not, parents first where a trial starts from another.
         status: of the keys that the ledger holds.
         asked: trials that the budget of a search allows; None for a sweep over axes.
+        evaluated: the evaluations of the cells' trials, and what the ledger holds of them.
     """
 
     grid: Grid
     jobs: tuple[Job, ...]
     status: Mapping[str, Status]
     asked: int | None = None
+    evaluated: Evaluated = field(default_factory=Evaluated)
 
     @property
     def todo(self) -> list[Job]:
@@ -52,11 +56,15 @@ class Plan:
         }
 
 
-def plan(sweep: Sweep, ledger: Ledger) -> Plan:
+def plan(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> Plan:
     """Expand a sweep and look its keys up; no file of the ledger is read.
 
+    Args:
+        sweep: what is asked for. ledger: of the store.
+        retrain: count trials as not run whose weights an evaluation needs and that kept none.
+
     Raises:
-        SweepError: a point of the sweep is not legal.
+        SweepError: a point of the sweep is not legal, or an evaluation does not apply to it.
     """
     if sweep.search:
         from orchestrator.planning.search import recorded
@@ -65,5 +73,13 @@ def plan(sweep: Sweep, ledger: Ledger) -> Plan:
         grid = Grid(tuple(points), {cell.key: cell for cell in cells})
     else:
         grid = expand(sweep)
+    if sweep.asked:
+        evaluations.check(sweep, preflight.cells_of(sweep, grid))
     jobs = jobs_of(grid.cells.values(), sweep, grid.points)
-    return Plan(grid, tuple(jobs), held(jobs, ledger), sweep.budget.trials if sweep.search else None)
+    asked = evaluations.evaluations_of(grid.cells.values(), sweep, grid.points)
+    status = held(jobs, ledger)
+    if retrain:
+        again = evaluations.without_weights(asked, status, ledger)
+        status = held(jobs, ledger, again)
+    evaluated = evaluations.evaluated(asked, status, ledger)
+    return Plan(grid, tuple(jobs), status, sweep.budget.trials if sweep.search else None, evaluated)

@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import InputError
 from orchestrator.planning.cells import Cell, Point
+from orchestrator.planning.evaluations import (
+    Evaluated,
+    attach,
+    evaluated,
+    evaluations_of,
+    jobs_of_row,
+)
 from orchestrator.planning.expand import expand_one
 from orchestrator.planning.feed import Queue
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.planning.jobs import held, jobs_of
 from orchestrator.records.ledger import Ledger
-from orchestrator.records.row import DONE, Row
+from orchestrator.records.metrics import label_of
+from orchestrator.records.row import DONE, Row, Status
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.sweep import Sweep
 
@@ -31,14 +39,15 @@ class Search:
     """A feed whose cells come from Optuna's TPE sampler (multivariate, seeded by the sweep's first seed).
 
     A cell is one Optuna trial; it is told the mean of the metric over the cell's seeds, or a failure
-    when one of them has no value. What the ledger already holds of the space is told first.
+    when one of them has no value. What the ledger already holds of the space is told first. Where the
+    metric is an evaluation's, a seed has its value when that evaluation is done.
 
     Args:
         sweep: with a search space and a budget of trials. ledger: of the store.
     """
 
     def __init__(self, sweep: Sweep, ledger: Ledger) -> None:
-        self.sweep, self.ledger = sweep, ledger
+        self.sweep, self.ledger, self.label = sweep, ledger, label_of(sweep.metric.name)
         self.points, cells = recorded(sweep, ledger.store)
         done = (key for key, status in ledger.index().items() if status == "completed")
         self.queue = Queue([], done)
@@ -50,7 +59,9 @@ class Search:
         self.study = self._study(len(cells))
         self._warm_start(ledger)
         for point, cell in zip(self.points, cells, strict=True):
-            if cell.key not in self.values:
+            if cell.key in self.values:
+                self.queue.add(self._evaluations(point, cell).todo)
+            else:
                 self.study.enqueue_trial(dict(point.labels))
                 trial = self.study.ask()
                 suggest(trial, sweep.search)
@@ -74,14 +85,22 @@ class Search:
             job = self.queue.next()
         return job
 
+    def end_trials(self) -> bool:
+        """Ask for no further cell."""
+        self.left = 0
+        return self.queue.end_trials()
+
     def done(self, job: Job, outcome: Outcome) -> None:
         """Gather the seeds of a cell; tell Optuna when all are there."""
         self.queue.done(job, outcome)
         if outcome.status == "stopped":
             return
-        self._gather(job, self._measured(outcome.best, outcome.last))
+        if job.label == self.label or (not job.label and outcome.status != "completed"):
+            self._gather(job, self._measured(outcome.best, outcome.last))
         while self.queue.given_up:
-            self._gather(self.queue.given_up.pop(), math.nan)
+            lost = self.queue.given_up.pop()
+            if lost.label in ("", self.label):
+                self._gather(lost, math.nan)
 
     def _gather(self, job: Job, value: float) -> None:
         if job.cell not in self.open:
@@ -113,12 +132,24 @@ class Search:
         """Queue the seeds of a cell that the ledger does not hold, and count those that it does."""
         jobs = jobs_of([cell], self.sweep, [point])
         status = held(jobs, self.ledger)
+        found = self._evaluations(point, cell, status)
+        waiting = {job.seed for job in found.todo if job.label == self.label}
         done = [job.key for job in jobs if job.cell == cell.key and status.get(job.key) in DONE]
-        rows = self.ledger.read(done, status)
+        rows = attach(self.ledger.read(done, status), found.jobs, self.ledger)
         self.values[cell.key] = None
-        self.open[cell.key] = (trial, {row.seed: self._measured(row.best, row.last) for row in rows})
-        self.queue.add(job for job in jobs if status.get(job.key) not in DONE)
+        self.open[cell.key] = (trial, {r.seed: self._value(r) for r in rows if r.seed not in waiting})
+        self.queue.add([job for job in jobs if status.get(job.key) not in DONE] + found.todo)
         self._tell_if_complete(cell.key)
+
+    def _evaluations(self, point: Point, cell: Cell, status: Mapping[str, Status] | None = None) -> Evaluated:
+        """Those of a cell; its trials are done where no status is given."""
+        jobs = evaluations_of([cell], self.sweep, [point])
+        known = self.ledger.index() if status is None and jobs else status or {}
+        return evaluated(jobs, known, self.ledger)
+
+    def _value(self, row: Row) -> float:
+        """The sweep's metric, NaN where a trial has none."""
+        return row.measured(self.sweep.metric.checkpoint).get(self.sweep.metric.name, math.nan)
 
     def _measured(self, best: Mapping[str, float], last: Mapping[str, float]) -> float:
         """The sweep's metric, NaN where a trial has none."""
@@ -157,7 +188,10 @@ class Search:
                 continue
             settings = settings_of(row, self.sweep)
             if settings is not None:
-                cells.setdefault(row.cell, (settings, []))[1].append(self._measured(row.best, row.last))
+                (row,) = attach([row], jobs_of_row(row, self.sweep) if self.label else [], ledger)
+                value = self._value(row)
+                if not self.label or math.isfinite(value):  # else it is still to be evaluated
+                    cells.setdefault(row.cell, (settings, []))[1].append(value)
         for cell, (settings, values) in cells.items():
             if len(values) == len(self.sweep.seeds):
                 self.values[cell] = self._add(settings, values)

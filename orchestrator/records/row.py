@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from orchestrator.records.evaluation import EvaluationRow
 
 Status = Literal["completed", "diverged", "failed", "pruned"]
 DONE: tuple[Status, ...] = ("completed", "diverged")
@@ -39,6 +42,8 @@ class Row:
         data_hash: content and preprocessing of its data.
         contract: version of the engine contract.
         host, finished: where it ended, and when (ISO 8601, UTC).
+        evaluations: those that a sweep asks for, by their label in that sweep. They are rows of their
+            own, put here to be read beside the trial, and no column of its row.
     """
 
     key: str
@@ -64,3 +69,11 @@ class Row:
     contract: int = 0
     host: str = ""
     finished: str = ""
+    evaluations: Mapping[str, EvaluationRow] = field(default_factory=dict)
+
+    def measured(self, checkpoint: Literal["best", "last"]) -> dict[str, float]:
+        """Metrics of a checkpoint, and those of all evaluations as ``label.measure``."""
+        found = dict(self.best if checkpoint == "best" else self.last)
+        for label, evaluation in self.evaluations.items():
+            found |= {f"{label}.{name}": value for name, value in evaluation.metrics.items()}
+        return found

@@ -2,6 +2,7 @@
 
 STORE/
   ledger/trials/<status>/<key>.parquet    one file a finished trial
+  ledger/evaluations/<status>/<key>.parquet   one file an evaluation of a trial's checkpoint
   checkpoints/<key>/                      of trials under way, and those that are kept
   logs/<key>.log
   sweeps/<name>/                          the sweep file as run, its progress, its reports

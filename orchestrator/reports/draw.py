@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestrator.planning.cells import Point
+from orchestrator.records.metrics import label_of, lower_is_better, measure_of
 from orchestrator.records.row import Row
 from orchestrator.reports import figures, interactive, tables
 from orchestrator.reports.figures import Heading
 from orchestrator.reports.layout import Line, Panel, ReportLike, lines, panels, table
-from orchestrator.reports.summary import CellSummary, Measure, MetricLike, summarise
-from orchestrator.reports.words import slug
+from orchestrator.reports.summary import (
+    CellSummary,
+    Measure,
+    MetricLike,
+    chosen_rows,
+    evaluation_metrics,
+    summarise,
+)
+from orchestrator.reports.tables import Numbers, metrics_panel
+from orchestrator.reports.words import checkpoint_text, metric_title, slug
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,7 @@ class Drawing:
         points, cells: what it is drawn from.
         panels: of a grid or table; of a curve its numbers, a row for each x.
         lines: of a curve, else empty. along: the setting along a curve, else empty.
+        numbers: of a table of several metrics, each with its cells; else empty.
     """
 
     name: str
@@ -36,15 +46,21 @@ class Drawing:
     panels: tuple[Panel, ...]
     lines: tuple[Line, ...] = ()
     along: str = ""
+    numbers: tuple[Numbers, ...] = ()
 
     @property
     def metric(self) -> MetricLike:
-        """What its numbers are."""
+        """What its numbers are; of several metrics the first, whose form all have."""
         return self.heading.metric
+
+    @property
+    def parts(self) -> tuple[Numbers, ...]:
+        """Its metrics, mostly one, each with what it is in every cell."""
+        return self.numbers or ((self.metric, self.cells),)
 
     def csv(self) -> str:
         """All places in long form."""
-        return tables.to_csv(self.points, self.cells, self.metric)
+        return tables.to_csv(self.points, self.parts)
 
     def pngs(self) -> dict[str, bytes]:
         """Figures by file name: one a panel of a grid, one for a curve, none for a table."""
@@ -93,20 +109,55 @@ def draw(
     reports: Sequence[ReportLike],
     test_selection: bool = False,
 ) -> list[Drawing]:
-    """Lay out every report that is wanted; a table of all points where none is.
+    """Lay out every report that is wanted, a table of all points where none is, and all evaluations.
 
     Raises:
         InputError: rows that must not stand in one table, or a report over a setting that no point has.
     """
     rows, drawings = list(rows), []
     for report in reports:
-        measure = _measure(report, metric)
+        measure = _measure(report, metric, rows)
         cells = summarise((point.cell for point in points), rows, measure, seeds)
         drawings.append(_drawing(report, points, cells, Heading(name, measure, test_selection)))
     if not reports:
         cells = summarise((point.cell for point in points), rows, metric, seeds)
         drawings.append(_all_points(points, cells, Heading(name, metric, test_selection)))
+    drawings += _evaluations(name, points, rows, seeds, test_selection)
     return _named_apart(drawings)
+
+
+def _evaluations(
+    name: str, points: Sequence[Point], rows: Sequence[Row], seeds: Sequence[int], test_selection: bool
+) -> Iterator[Drawing]:
+    """A table of every measure, such as accuracy, with a column for each evaluation.
+
+    A measure that an evaluation took at several settings (``accuracy@0.1``) is a table of its own, with a
+    column for each setting.
+    """
+    inside = chosen_rows([point.cell for point in points], rows, seeds)
+    groups: dict[tuple[str, str], list[tuple[str, Measure]]] = {}
+    for measure in evaluation_metrics(inside):
+        label, what = label_of(measure.name), measure_of(measure.name)
+        setting = measure.name.partition("@")[2]
+        group, column = ((f"{label}.{what}", "@"), setting) if setting else ((what, ""), label)
+        groups.setdefault(group, []).append((column, measure))
+    for (what, at), columns in groups.items():
+        numbers = tuple(
+            (measure, summarise((point.cell for point in points), rows, measure, seeds))
+            for _, measure in columns
+        )
+        one = len({measure.checkpoint for _, measure in columns}) == 1
+        titles = [column if one else f"{column} ({measure.checkpoint})" for column, measure in columns]
+        named = [(title, cells) for title, (_, cells) in zip(titles, numbers, strict=True)]
+        of = Measure(what, columns[0][1].mode, columns[0][1].checkpoint)
+        title = f"{metric_title(of)}, " + ("by setting" if at else "by evaluation")
+        title += f", {checkpoint_text(of)}" if one else ""
+        panel = metrics_panel(title, points, named)
+        heading = Heading(name, of, test_selection)
+        yield Drawing(
+            f"evaluations_{slug(what)}", title, "table", heading, points, numbers[0][1], (panel,),
+            numbers=numbers,
+        )  # fmt: skip
 
 
 def _drawing(
@@ -132,12 +183,16 @@ def _all_points(points: Sequence[Point], cells: Mapping[str, CellSummary], headi
     return Drawing("table_all", title, "table", heading, points, cells, (panel,))
 
 
-def _measure(report: ReportLike, metric: MetricLike) -> MetricLike:
-    """The report's own metric, at the sweep's checkpoint; a loss is better when it is lower."""
+def _measure(report: ReportLike, metric: MetricLike, rows: Iterable[Row]) -> MetricLike:
+    """The report's own metric; a loss is better when it is lower.
+
+    It is measured at the sweep's checkpoint, one of an evaluation at the evaluation's.
+    """
     if report.metric is None or report.metric == metric.name:
         return metric
     name = str(report.metric)
-    return Measure(name, "min" if name.endswith(".loss") else "max", metric.checkpoint)
+    known = {one.name: one for one in evaluation_metrics(rows)} if label_of(name) else {}
+    return known.get(name) or Measure(name, "min" if lower_is_better(name) else "max", metric.checkpoint)
 
 
 def _named_apart(drawings: list[Drawing]) -> list[Drawing]:

@@ -17,7 +17,7 @@ MOST = 4
 
 @dataclass(frozen=True)
 class Failure:
-    """One trial that has no value: which it is, the class, and the line that says why."""
+    """One trial or evaluation that has no value: which it is, the class, and the line that says why."""
 
     key: str
     labels: str
@@ -35,13 +35,18 @@ def progress(cells: Iterable[str], rows: Iterable[Row], seeds: Sequence[int]) ->
 
 
 def failures(points: Sequence[Point], rows: Iterable[Row]) -> list[Failure]:
-    """Trials without a value, in the order of the rows."""
+    """Trials without a value and evaluations that failed, in the order of the rows."""
     labels = {point.cell: labels_text(point.labels) for point in reversed(points)}
-    return [
-        Failure(row.key, labels.get(row.cell, ""), row.seed, failure_mark(row), reason(row.error))
-        for row in rows
-        if row.status != "completed"
-    ]
+    found = []
+    for row in rows:
+        place = labels.get(row.cell, "")
+        if row.status != "completed":
+            found.append(Failure(row.key, place, row.seed, failure_mark(row), reason(row.error)))
+        for label, one in row.evaluations.items():
+            if one.status == "failed":
+                mark = f"{label}: {one.failure or 'error'}"
+                found.append(Failure(one.key, place, row.seed, mark, reason(one.error)))
+    return found
 
 
 def reason(error: str) -> str:

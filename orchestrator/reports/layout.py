@@ -51,6 +51,8 @@ class Panel:
         columns, rows: their values, as text, in the order of the file.
         places: cell by (row, column), counted from 0; a place that is no point of the sweep is absent.
         xs, ys: values of columns and rows where all are numbers, else empty.
+        apart: whether each column is a metric of its own, with a best cell of its own; the title then
+            says what they measure.
     """
 
     title: str
@@ -61,6 +63,7 @@ class Panel:
     places: Mapping[tuple[int, int], CellSummary]
     xs: tuple[float, ...] = ()
     ys: tuple[float, ...] = ()
+    apart: bool = False
 
     @property
     def scattered(self) -> bool:
@@ -69,9 +72,16 @@ class Panel:
 
     def best(self, metric: MetricLike) -> CellSummary | None:
         """The complete cell with the best mean; None when no cell is complete."""
-        complete = [cell for cell in self.places.values() if cell.complete]
-        sign = 1 if metric.mode == "max" else -1
-        return max(complete, key=lambda cell: sign * cell.mean, default=None)
+        return _best(self.places.values(), metric)
+
+    def bests(self, metric: MetricLike) -> list[CellSummary]:
+        """The best cell, or the best one of each column where columns are metrics of their own."""
+        if not self.apart:
+            found = [self.best(metric)]
+        else:
+            columns = [[c for (_, j), c in self.places.items() if j == k] for k in range(len(self.columns))]
+            found = [_best(column, metric) for column in columns]
+        return [cell for cell in found if cell is not None]
 
 
 @dataclass(frozen=True)
@@ -176,6 +186,11 @@ def axes_of(points: Iterable[Point]) -> dict[str, list[str]]:
         for name, value in point.labels.items():
             found.setdefault(name, {})[label_text(value)] = None
     return {name: list(values) for name, values in found.items()}
+
+
+def _best(cells: Iterable[CellSummary], metric: MetricLike) -> CellSummary | None:
+    sign = 1 if metric.mode == "max" else -1
+    return max((cell for cell in cells if cell.complete), key=lambda cell: sign * cell.mean, default=None)
 
 
 def _panel(title: str, x: str, y: str, triples: Sequence[tuple[Any, Any, CellSummary]]) -> Panel:

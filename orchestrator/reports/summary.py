@@ -11,6 +11,7 @@ from functools import cache
 from typing import Literal, Protocol
 
 from engine.errors import InputError
+from orchestrator.records.metrics import label_of, lower_is_better
 from orchestrator.records.row import Row
 
 ALL_RUN = ("completed", "diverged", "pruned", "failed")
@@ -18,11 +19,11 @@ ALL_RUN = ("completed", "diverged", "pruned", "failed")
 
 
 class MetricLike(Protocol):
-    """What a cell is judged by: ``split.measure``, direction, and at which checkpoint."""
+    """What a cell is judged by: a measure, its direction, and at which checkpoint."""
 
     @property
     def name(self) -> str:
-        """``split.measure``."""
+        """``split.measure``, or ``label.measure`` of an evaluation."""
         ...
 
     @property
@@ -45,6 +46,21 @@ class Measure:
     checkpoint: Literal["best", "last"] = "best"
 
 
+def evaluation_metrics(rows: Iterable[Row]) -> list[Measure]:
+    """What the evaluations of some rows measured, each at the checkpoint that it looked at."""
+    found: dict[str, Measure] = {}
+    for row in rows:
+        for label, one in row.evaluations.items():
+            for measure in one.metrics:
+                name = f"{label}.{measure}"
+                found.setdefault(name, Measure(name, *_mode_and_checkpoint(name, one.checkpoint)))
+    return list(found.values())
+
+
+def _mode_and_checkpoint(name: str, checkpoint: str) -> tuple[Literal["max", "min"], Literal["best", "last"]]:
+    return "min" if lower_is_better(name) else "max", "last" if checkpoint == "last" else "best"
+
+
 @dataclass(frozen=True)
 class CellSummary:
     """One cell over its seeds.
@@ -53,7 +69,8 @@ class CellSummary:
         cell: its key. planned: how many seeds it shall have.
         values: the metric by seed, of completed trials only.
         failures: trials without a value, by class: ``diverged``, ``pruned``, a class of failure
-            (``error``, ``out of memory``, ...), or ``no value`` when the row lacks the metric.
+            (``error``, ``out of memory``, ...), one of a failed evaluation (``evaluation error``, ...), or
+            ``no value`` when the row lacks the metric. An evaluation that has not been run is missing.
     """
 
     cell: str
@@ -138,8 +155,8 @@ def summarise(
         value = metric_value(row, metric)
         if value is not None and math.isfinite(value):
             values[row.cell][row.seed] = value
-        else:
-            failures[row.cell][failure_mark(row)] += 1
+        elif not to_be_evaluated(row, metric):
+            failures[row.cell][failure_mark(row, metric)] += 1
     return {
         key: CellSummary(key, len(set(seeds)), dict(sorted(values[key].items())), failures[key])
         for key in keys
@@ -164,13 +181,22 @@ def metric_value(row: Row, metric: MetricLike) -> float | None:
     """The metric of a completed trial; None for another status, or where the row lacks it."""
     if row.status != "completed":
         return None
-    return (row.best if metric.checkpoint == "best" else row.last).get(metric.name)
+    return row.measured(metric.checkpoint).get(metric.name)
 
 
-def failure_mark(row: Row) -> str:
+def to_be_evaluated(row: Row, metric: MetricLike) -> bool:
+    """Whether the metric is of an evaluation that this completed trial still lacks."""
+    label = label_of(metric.name)
+    return bool(label) and row.status == "completed" and label not in row.evaluations
+
+
+def failure_mark(row: Row, metric: MetricLike | None = None) -> str:
     """Class of a trial that has no value, in words."""
     if row.status == "failed":
         return row.failure or "error"
+    evaluation = row.evaluations.get(label_of(metric.name)) if metric is not None else None
+    if evaluation is not None and evaluation.status == "failed":
+        return f"evaluation {evaluation.failure or 'error'}"
     return "no value" if row.status == "completed" else row.status
 
 

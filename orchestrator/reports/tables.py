@@ -31,15 +31,20 @@ COLUMNS = (
 """Columns of the CSV after the labels. Numbers are as measured: an accuracy is a fraction."""
 
 
-def to_csv(points: Sequence[Point], cells: Mapping[str, CellSummary], metric: MetricLike) -> str:
-    """One line a place: its labels, then :data:`COLUMNS`. An undefined number is left empty."""
+Numbers = tuple[MetricLike, Mapping[str, CellSummary]]
+"""A metric, and what it is in each cell."""
+
+
+def to_csv(points: Sequence[Point], numbers: Sequence[Numbers]) -> str:
+    """One line a place and metric: its labels, then :data:`COLUMNS`. An undefined number is left empty."""
     names = list(dict.fromkeys(name for point in points for name in point.labels))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*names, *COLUMNS])
-    for point in points:
-        labels = [label_text(point.labels[name]) if name in point.labels else "" for name in names]
-        writer.writerow([*labels, *_cell_columns(cells[point.cell], metric)])
+    for metric, cells in numbers:
+        for point in points:
+            labels = [label_text(point.labels[name]) if name in point.labels else "" for name in names]
+            writer.writerow([*labels, *_cell_columns(cells[point.cell], metric)])
     return buffer.getvalue()
 
 
@@ -51,14 +56,15 @@ def panel_table(panel: Panel, metric: MetricLike) -> Table:
     from rich import box
     from rich.table import Table
 
-    best = panel.best(metric)
-    shown = Table(title=_title(panel.title, metric), caption=_caption(panel, metric), box=box.SIMPLE_HEAD)
+    bests = panel.bests(metric)
+    title = panel.title if panel.apart else _title(panel.title, metric)
+    shown = Table(title=title, caption=_caption(panel, metric), box=box.SIMPLE_HEAD)
     shown.add_column(_corner(panel), style="bold", overflow="fold")
     for column in panel.columns:
         shown.add_column(column, justify="right", no_wrap=True)
     for i, row in enumerate(panel.rows):
         cells = [panel.places.get((i, j)) for j in range(len(panel.columns))]
-        shown.add_row(row, *(_styled(cell, metric, cell is not None and cell is best) for cell in cells))
+        shown.add_row(row, *(_styled(cell, metric, any(cell is one for one in bests)) for cell in cells))
     return shown
 
 
@@ -72,9 +78,24 @@ def curve_panel(lines: Sequence[Line], along: str, metric: MetricLike) -> Panel:
 
 def points_panel(points: Sequence[Point], cells: Mapping[str, CellSummary], metric: MetricLike) -> Panel:
     """Every point as a row, by its labels; what is shown where no report is asked for."""
+    return metrics_panel("", points, [(metric.name, cells)], apart=False)
+
+
+def metrics_panel(
+    title: str,
+    points: Sequence[Point],
+    columns: Sequence[tuple[str, Mapping[str, CellSummary]]],
+    apart: bool = True,
+) -> Panel:
+    """Every point as a row, and a column, given by its name, for each of several metrics."""
     rows = list(dict.fromkeys(labels_text(point.labels) or "base trial" for point in points))
-    places = {(rows.index(labels_text(p.labels) or "base trial"), 0): cells[p.cell] for p in points}
-    return Panel("", "", "point", (metric.name,), tuple(rows), places)
+    places = {
+        (rows.index(labels_text(point.labels) or "base trial"), j): cells[point.cell]
+        for j, (_, cells) in enumerate(columns)
+        for point in points
+    }
+    names = tuple(name for name, _ in columns)
+    return Panel(title, "", "point", names, tuple(rows), places, apart=apart)
 
 
 def _cell_columns(cell: CellSummary, metric: MetricLike) -> list[str]:
@@ -121,8 +142,8 @@ def _title(title: str, metric: MetricLike) -> str:
 def _caption(panel: Panel, metric: MetricLike) -> str | None:
     cells = panel.places.values()
     notes = ["mean ± standard deviation over seeds"] if any(cell.n > 1 for cell in cells) else []
-    if panel.best(metric) is not None:
-        notes.append("best in bold")
+    if panel.bests(metric):
+        notes.append("best of each column in bold" if panel.apart else "best in bold")
     if not all(cell.complete for cell in cells):
         notes.append("1/2: one value of two planned seeds")
     return "; ".join(notes) or None

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from orchestrator.records.metrics import measure_of
 from orchestrator.reports.summary import CellSummary, MetricLike
 
 NOT_RUN = "not run"
@@ -42,7 +43,7 @@ def labels_text(labels: Mapping[str, Any]) -> str:
 
 def percent(metric: MetricLike) -> bool:
     """Whether a metric is a fraction that is shown in per cent, as papers print it."""
-    return metric.name.rpartition(".")[2] == "accuracy"
+    return measure_of(metric.name).rpartition("_")[2] == "accuracy"
 
 
 def scale(metric: MetricLike) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import did_you_mean
+from orchestrator.records.metrics import TRIAL_METRICS, label_of
 from orchestrator.sweepfile.parts import repeated
 from orchestrator.sweepfile.problems import Problem, illegal
 from orchestrator.sweepfile.yaml_file import Where
@@ -19,7 +20,7 @@ POINT = "point"
 
 def check(sweep: Sweep) -> list[Problem]:
     """Everything that contradicts itself in a sweep whose blocks are legal one by one."""
-    checks = (_seeds, _axes, _zips, _twice, _search, _budget, _reports)
+    checks = (_seeds, _axes, _zips, _twice, _metrics, _search, _budget, _reports)
     return [problem for one in checks for problem in one(sweep)]
 
 
@@ -92,6 +93,31 @@ def _settings(sweep: Sweep) -> Iterator[tuple[str, Where]]:
         yield name, ("search", name)
 
 
+def _metrics(sweep: Sweep) -> Iterator[Problem]:
+    """A metric is a trial's, or one of an evaluation of this sweep, whose measures only it knows."""
+    labels = [one.label for one in sweep.asked]
+    named: list[tuple[Where, str]] = [(("metric", "name"), sweep.metric.name)]
+    named += [(("reports", i, "metric"), one.metric) for i, one in enumerate(sweep.reports) if one.metric]
+    for place, name in named:
+        if name not in TRIAL_METRICS and label_of(name) not in labels:
+            measure = name.partition(".")[2] or "accuracy"
+            legal = did_you_mean(name, [*TRIAL_METRICS, *(f"{label}.{measure}" for label in labels)])
+            yield Problem(place, illegal(name, f"{legal}; LABEL.MEASURE of one of the sweep's evaluations"))
+    for one in sweep.asked:
+        given = sweep.metric.checkpoint
+        explicit = "checkpoint" in sweep.metric.model_fields_set
+        if one.label == label_of(sweep.metric.name) and explicit and given != one.checkpoint:
+            legal = f"{one.checkpoint!r}, which {one.label} evaluates; or left out"
+            yield Problem(("metric", "checkpoint"), illegal(given, legal))
+
+
+def of_test(sweep: Sweep) -> bool:
+    """Whether the sweep's metric is measured on test examples."""
+    label = label_of(sweep.metric.name)
+    splits = {one.label: one.split for one in sweep.asked}
+    return sweep.metric.name.startswith("test.") or splits.get(label) == "test"
+
+
 def _search(sweep: Sweep) -> Iterator[Problem]:
     if not sweep.search:
         return
@@ -99,7 +125,7 @@ def _search(sweep: Sweep) -> Iterator[Problem]:
         if getattr(sweep, block):
             legal = "a search or a grid; make the axis a searched setting: {choice: [...]}"
             yield Problem((block,), f"is not legal beside search: {legal}")
-    if sweep.metric.name.startswith("test.") and not sweep.allow_test_selection:
+    if of_test(sweep) and not sweep.allow_test_selection:
         legal = "a val metric, or allow_test_selection: true, which every report then says"
         yield Problem(("metric", "name"), illegal(sweep.metric.name, legal))
     before: dict[str, Any] = {}

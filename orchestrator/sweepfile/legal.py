@@ -87,6 +87,8 @@ def _describe(schema: Schema, root: Schema) -> str:
         case "object":
             names = sorted(schema.get("properties", {}))
             return f"a mapping with {', '.join(names)}" if names else "a mapping"
+        case "string" if "pattern" in schema:
+            return str(schema.get("description", "a text"))
         case kind:
             return {"boolean": "true or false", "string": "a text", "null": "null"}.get(str(kind), "")
 

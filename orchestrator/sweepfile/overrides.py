@@ -21,7 +21,8 @@ def apply(content: dict[str, Any], texts: Sequence[str]) -> tuple[Override, ...]
     """Set values in place, by dotted names that start at the top of the file.
 
     Names of axes and of searched settings are dotted themselves: ``axes.method.p=[0, 0.5]``; a list of
-    ``zip`` is named by its position, ``zip.0.method.p``; a named point by its name.
+    ``zip`` is named by its position, ``zip.0.method.p``, an evaluation too, ``evaluations.0.steps``; a
+    named point by its name.
 
     Raises:
         YamlError: a text is not ``name=value``, or its name leads through a plain value.
@@ -61,9 +62,11 @@ def _set(content: dict[str, Any], dotted: str, value: Any, text: str) -> Where:
 
 
 def _place(content: dict[str, Any], block: str, rest: str) -> Where | None:
-    """The place of a setting whose own name holds dots; None for all others."""
-    if not rest or block not in ("axes", "search", "points", "zip"):
+    """The place of a setting whose own name holds dots, or in a list; None for all others."""
+    if not rest or block not in ("axes", "search", "points", "zip", "evaluations"):
         return None
+    if block == "evaluations":
+        return (block, *(int(part) if part.isdigit() else part for part in rest.split(".")))
     if block in ("axes", "search"):
         return (block, rest)
     known = content.get(block)

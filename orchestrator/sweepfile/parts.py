@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from engine.settings import Count, Frozen, NonNegative, Positive
+from orchestrator.records.metrics import LABEL, RESERVED, TRIAL_METRICS, lower_is_better
 
-MetricName = Literal["val.accuracy", "val.loss", "test.accuracy", "test.loss"]
+_EVALUATED = {
+    "type": "string",
+    "pattern": rf"^(?!({'|'.join(RESERVED)})\.){LABEL}\..+$",
+    "description": "an evaluation's LABEL.MEASURE",
+}
+MetricName = Annotated[
+    str,
+    Field(strict=True),
+    WithJsonSchema({"anyOf": [{"enum": list(TRIAL_METRICS), "type": "string"}, _EVALUATED]}),
+]
+"""A metric of every trial, or of an evaluation; that the sweep asks for it is checked with the sweep."""
+
 Number = Annotated[float, Field(strict=True)]
 Integer = Annotated[int, Field(strict=True)]
 
@@ -100,9 +112,10 @@ class Metric(Frozen):
     """What the sweep is judged by.
 
     Attributes:
-        name: ``split.measure``.
-        mode: ``max`` or ``min`` is better; by default ``min`` for a loss, ``max`` for an accuracy.
-        checkpoint: measured with the weights of the ``best`` epoch on validation, or of the ``last``.
+        name: ``split.measure``, or ``label.measure`` of one of the sweep's evaluations.
+        mode: ``max`` or ``min`` is better; by default ``min`` for a loss, else ``max``.
+        checkpoint: measured with the weights of the ``best`` epoch on validation, or of the ``last``; an
+            evaluation's metric has the evaluation's.
     """
 
     name: MetricName = "val.accuracy"
@@ -112,7 +125,7 @@ class Metric(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _mode_follows_name(cls, value: Any) -> Any:
-        if isinstance(value, dict) and str(value.get("name", "")).endswith(".loss"):
+        if isinstance(value, dict) and lower_is_better(str(value.get("name", ""))):
             return {"mode": "min", **value}
         return value
 

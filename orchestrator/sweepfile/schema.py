@@ -17,15 +17,17 @@ from engine.update import OPTIMIZERS
 from orchestrator.sweepfile.parts import Budget, Metric, Resources
 from orchestrator.sweepfile.sweep import Sweep
 
-_KINDS: dict[str, Kind] = {"data": "data", "model": "models", "method": "methods"}
+_KINDS: dict[str, Kind] = {
+    "data": "data", "model": "models", "method": "methods", "evaluations": "evaluations",
+}  # fmt: skip
 
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a sweep file.
 
-    The trial's ``data``, ``model``, ``method`` and ``optimizer`` are a component's name, or a mapping
-    with the settings of that component; plugins that are loaded are among them. Descriptions are those
-    of the docstrings. What several settings say of each other is checked by
+    The trial's ``data``, ``model``, ``method`` and ``optimizer`` and each evaluation are a component's
+    name, or a mapping with the settings of that component; plugins that are loaded are among them.
+    Descriptions are those of the docstrings. What several settings say of each other is checked by
     :mod:`orchestrator.sweepfile.sweep` alone.
     """
     components = _components()
@@ -37,6 +39,7 @@ def json_schema() -> dict[str, Any]:
     for model, name in place.items():
         _document(definitions[name], model)
     trial = definitions[place[Trial]]
+    evaluations = components.pop("evaluations")
     for slot, models in components.items():
         described = trial["properties"][slot].get("description", "")
         trial["properties"][slot] = _choice(slot, models, place) | {"description": described}
@@ -45,6 +48,7 @@ def json_schema() -> dict[str, Any]:
     sweep["properties"]["trial"] |= {"$ref": f"#/$defs/{place[Trial]}"}
     for loose in ("type", "additionalProperties"):
         sweep["properties"]["trial"].pop(loose)
+    sweep["properties"]["evaluations"]["items"] = _choice("evaluations", evaluations, place)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "perturb-sweeps sweep file"}
     return _reached(sweep | head, definitions)
 

@@ -10,9 +10,12 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field
 from ruamel.yaml.error import YAMLError
 
 from engine.config import Keep, Trial
+from engine.evaluations.base import EvaluationConfig
 from engine.settings import Count, Flag, Frozen, Whole
+from orchestrator.records.metrics import label_of
 from orchestrator.sweepfile import overrides as setting
 from orchestrator.sweepfile.checks import check
+from orchestrator.sweepfile.evaluations import named, resolve
 from orchestrator.sweepfile.parts import Budget, Metric, Report, Resources, Searched
 from orchestrator.sweepfile.problems import Problem, Source, SweepError, of_validation, show, within
 from orchestrator.sweepfile.yaml_file import YamlError, read
@@ -46,8 +49,10 @@ class Sweep(Frozen):
         search: settings that Optuna chooses, in place of a grid.
         seeds: the seeds of each cell; ``n`` means 0 ... n - 1.
         metric: what cells are judged by. resources: what one trial takes. budget: when to stop.
+        evaluations: what is done with the trained weights of every trial: attacks, landscapes; each a row
+            of its own, made without training anything again.
         reports: what is drawn at the end: grids, curves, tables.
-        keep: which checkpoints stay when a trial is done.
+        keep: which checkpoints stay when a trial is done; at least those that the evaluations need.
         allow_test_selection: let a search choose by a test metric; every report then says so.
         plugins: Python files with the user's own components, relative to the sweep file.
 
@@ -73,6 +78,9 @@ class Sweep(Frozen):
     metric: Metric = Metric()
     resources: Resources = Resources()
     budget: Budget = Budget()
+    evaluations: tuple[
+        Annotated[dict[str, Any], BeforeValidator(named, json_schema_input_type=dict[str, Any] | str)], ...
+    ] = ()
     reports: tuple[Report, ...] = ()
     keep: Keep = "none"
     allow_test_selection: Flag = False
@@ -81,6 +89,7 @@ class Sweep(Frozen):
     _folder: Path = PrivateAttr(default=Path())
     _text: str = PrivateAttr(default="")
     _source: Source = PrivateAttr(default=Source())
+    _asked: tuple[EvaluationConfig, ...] = PrivateAttr(default=())
 
     @property
     def folder(self) -> Path:
@@ -91,6 +100,11 @@ class Sweep(Frozen):
     def text(self) -> str:
         """The file as it is run, with the overrides in it."""
         return self._text
+
+    @property
+    def asked(self) -> tuple[EvaluationConfig, ...]:
+        """The evaluations that are asked for, each with its label."""
+        return self._asked
 
     @property
     def source(self) -> Source:
@@ -152,8 +166,15 @@ def _checked(content: dict[str, Any], folder: Path, text: str, source: Source) -
         source.fail(map(_hinted, of_validation(error, within(Sweep), content)))
         raise
     sweep._folder, sweep._text, sweep._source = folder, text, source
+    sweep._asked = resolve(sweep)
     source.fail(check(sweep))
-    return sweep
+    return sweep.model_copy(update={"metric": _measured(sweep)})
+
+
+def _measured(sweep: Sweep) -> Metric:
+    """The metric; one of an evaluation is measured with the weights that the evaluation looks at."""
+    found = {one.label: one.checkpoint for one in sweep.asked}.get(label_of(sweep.metric.name))
+    return sweep.metric if found is None else sweep.metric.model_copy(update={"checkpoint": found})
 
 
 def _hinted(problem: Problem) -> Problem:

@@ -2,8 +2,8 @@
 
 Experiment ``<sweep>`` holds one parent run for the sweep (``kind=sweep``) and a child for each cell
 (``kind=cell``): mean, deviation and n over its seeds. Experiment ``<sweep>/trials`` holds the trials
-(``kind=trial``) with their epochs. Runs are found by their tags, so that nothing is doubled. A run that
-disagrees with the ledger is replaced, for MLflow cannot take back what it was told.
+(``kind=trial``) with their epochs and their evaluations. Runs are found by their tags, so that nothing is
+doubled. A run that disagrees with the ledger is replaced, for MLflow cannot take back what it was told.
 """
 
 from __future__ import annotations
@@ -18,18 +18,23 @@ from orchestrator.records.row import Row
 from orchestrator.reports.draw import Drawing
 from orchestrator.reports.facts import progress
 from orchestrator.reports.summary import MetricLike, chosen_rows, summarise
-from orchestrator.reports.words import in_line, labels_text
+from orchestrator.reports.words import in_line, labels_text, slug
 from orchestrator.tracking.mlflow_store import Client, Known, Value, finite, metric_name
 from orchestrator.tracking.record import (
     ENDED,
+    EVALUATION,
     Epochs,
     agree,
     cell_metrics,
+    columns_of,
     digest,
     epochs_of,
+    evaluation_tags,
     finals,
     is_final,
     measured,
+    moment,
+    outdated,
     params_of,
     row_tags,
     shared_labels,
@@ -103,7 +108,29 @@ class Book:
         known.update(_as_kept({epoch: measured(metrics) for epoch, metrics, _ in fresh}))
 
     def finish(self, row: Row) -> None:
-        """Make the run of a trial say what its row says."""
+        """Make the run of a trial say what its row and its evaluations say."""
+        run = self.trials.get(row.key)
+        if run is not None and outdated(run.tags, evaluation_tags(row)):
+            self.client.delete(run)
+            del self.trials[row.key]
+            self.epochs.pop(row.key, None)
+        self._finish(row)
+        for label in row.evaluations:
+            self._evaluation(self.trials[row.key], row, label)
+
+    def _evaluation(self, run: Known, row: Row, label: str) -> None:
+        """Bring an evaluation to its trial's run: metrics and tables, then the tag that says so."""
+        one, name = row.evaluations[label], f"{EVALUATION}{label}"
+        wanted = evaluation_tags(row)[name]
+        if run.tags.get(name) == wanted:
+            return
+        end = moment(one.finished)
+        for table, lines in one.tables.items():
+            self.client.table(run, columns_of(lines), f"evaluations/{slug(label)}.{slug(table)}.json")
+        values = [Value(f"{label}.{measure}", value, end) for measure, value in one.metrics.items()]
+        self.client.log(run, values, tags={name: wanted})
+
+    def _finish(self, row: Row) -> None:
         run = self.trials.get(row.key)
         if run is not None and run.tags.get("tracked") == tracked_mark(row):
             self._set_status(run, ENDED[row.status])
@@ -197,7 +224,7 @@ class Book:
         if key not in self.epochs:
             found: dict[int, dict[str, float]] = {}
             for name in run.metrics:
-                if not is_final(name):
+                if not is_final(name, run.tags):
                     for step, value in self.client.history(run, name):
                         found.setdefault(step, {})[name] = value
             self.epochs[key] = found

@@ -14,7 +14,14 @@ from orchestrator.planning.cells import Point
 from orchestrator.records.row import Row
 from orchestrator.reports.draw import Drawing
 from orchestrator.reports.facts import reason
-from orchestrator.reports.summary import CellSummary, Measure, failure_mark, metric_value, summarise
+from orchestrator.reports.summary import (
+    CellSummary,
+    Measure,
+    evaluation_metrics,
+    failure_mark,
+    metric_value,
+    summarise,
+)
 from orchestrator.reports.words import label_text
 
 Checkpoint = Literal["best", "last"]
@@ -23,6 +30,9 @@ Epochs = Mapping[int, Mapping[str, float]]
 
 ENDED = {"completed": "FINISHED", "diverged": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 """MLflow's status of a run, by the row's; a trial that diverged did run to its end."""
+
+EVALUATION = "evaluation."
+"""Begins the tag that says which evaluation a run carries under a label."""
 
 
 def shared_labels(points: Sequence[Point]) -> dict[str, dict[str, Any]]:
@@ -62,9 +72,30 @@ def finals(row: Row) -> dict[str, float]:
     return found | ({"best.epoch": float(row.best_epoch)} if row.best_epoch else {})
 
 
-def is_final(name: str) -> bool:
-    """Whether a metric is of no epoch."""
-    return name.startswith(("best.", "last.", "seconds."))
+def is_final(name: str, tags: Mapping[str, str]) -> bool:
+    """Whether a metric of a run with these tags is of no epoch: a final one, or an evaluation's."""
+    head = name.partition(".")[0]
+    return head in ("best", "last", "seconds") or f"{EVALUATION}{head}" in tags
+
+
+def evaluation_tags(row: Row) -> dict[str, str]:
+    """By label, which evaluation's record a run carries, and how that ended."""
+    return {
+        f"{EVALUATION}{label}": " ".join(filter(None, (one.status, one.failure, one.key[:12], one.finished)))
+        for label, one in row.evaluations.items()
+    }
+
+
+def outdated(tags: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether a run holds metrics of evaluations that are not those wanted under their labels."""
+    told = {name: tag for name, tag in tags.items() if name.startswith(EVALUATION)}
+    return any(tag.startswith("completed") and wanted.get(name) != tag for name, tag in told.items())
+
+
+def columns_of(table: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """An evaluation's table by columns."""
+    names = list(dict.fromkeys(name for line in table for name in line))
+    return {name: [line.get(name) for line in table] for name in names}
 
 
 def agree(known: Epochs, told: Epochs) -> bool:
@@ -76,9 +107,14 @@ def agree(known: Epochs, told: Epochs) -> bool:
     )
 
 
+def moment(finished: str) -> int:
+    """A time in ISO 8601 in milliseconds since 1970."""
+    return int(1000 * datetime.fromisoformat(finished).timestamp()) if finished else 0
+
+
 def times(row: Row) -> tuple[int, int]:
     """Start and end of a trial, in milliseconds since 1970."""
-    end = int(1000 * datetime.fromisoformat(row.finished).timestamp()) if row.finished else 0
+    end = moment(row.finished)
     return end - int(1000 * row.timings.get("total", 0.0)), end
 
 
@@ -117,17 +153,24 @@ def cell_metrics(summary: CellSummary, rows: Sequence[Row], seeds: Sequence[int]
         if any(metric_value(row, measure) is not None for row in rows):
             other = summarise([summary.cell], rows, measure, seeds)[summary.cell]
             found |= {f"{checkpoint}.{name}.mean": other.mean, f"{checkpoint}.{name}.sd": other.sd}
+    for measure in evaluation_metrics(rows):
+        other = summarise([summary.cell], rows, measure, seeds)[summary.cell]
+        found |= {f"{measure.name}.mean": other.mean, f"{measure.name}.sd": other.sd}
+        found |= {f"{measure.name}.n": other.n}
     return {name: float(value) for name, value in found.items() if math.isfinite(value)}
 
 
 def table_columns(drawing: Drawing) -> dict[str, list[Any]]:
     """A report's places as the columns of a table: labels, then the numbers."""
     names = list(dict.fromkeys(name for point in drawing.points for name in point.labels))
-    cells = [drawing.cells[point.cell] for point in drawing.points]
+    places = [(metric, point) for metric, _ in drawing.parts for point in drawing.points]
+    cells = [found[point.cell] for _, found in drawing.parts for point in drawing.points]
     columns: dict[str, list[Any]] = {
-        name: [label_text(point.labels[name]) if name in point.labels else "" for point in drawing.points]
+        name: [label_text(point.labels[name]) if name in point.labels else "" for _, point in places]
         for name in names
     }
+    if drawing.numbers:
+        columns["metric"] = [metric.name for metric, _ in places]
     columns["mean"] = [_defined(cell.mean) for cell in cells]
     columns["sd"] = [_defined(cell.sd) for cell in cells]
     columns["n"] = [cell.n for cell in cells]

@@ -218,7 +218,9 @@ class Follower:
         self.tracker, self.read = tracker, read
 
     def started(self, job: Job) -> None:
-        """A job begins."""
+        """A job begins; an evaluation is told when it is done."""
+        if job.evaluation is not None:
+            return
         self.tracker.started(job.key, job.cell, job.labels, job.seed)
 
     def epoch(self, job: Job, epoch: int, metrics: dict[str, float]) -> None:
@@ -226,11 +228,12 @@ class Follower:
         self.tracker.epoch(job.key, epoch, metrics)
 
     def finished(self, job: Job, outcome: Outcome) -> None:
-        """A job ended, with a row or stopped."""
+        """A job ended, with a row or stopped; an evaluation stands in its trial's run."""
+        trial = job.key if job.evaluation is None else job.parent
         if outcome.status == "stopped":
             self.tracker.stopped(job.key)
-        else:
-            self.tracker.finished_as(lambda: self.read(job.key))
+        elif trial is not None:
+            self.tracker.finished_as(lambda: self.read(trial))
 
 
 def _apply(book: Book, events: Sequence[_Epoch | _Act]) -> None:

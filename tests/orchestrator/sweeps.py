@@ -42,3 +42,15 @@ def breaking(act: str, **changes: Any) -> Sweep:
         "reports": [{"table": "points"}],
     }
     return from_dict(content | changes, PLUGINS)
+
+
+def probing(*evaluations: dict[str, Any] | str, **changes: Any) -> Sweep:
+    """Two cells, both evaluated (see ``plugins/probing.py``); one called ``probing`` where none is given."""
+    content: dict[str, Any] = {
+        "name": "probed",
+        "trial": TRIAL | {"method": "fgm"},
+        "axes": {"method.epsilon": [1, 5]},
+        "plugins": ["probing.py"],
+        "evaluations": list(evaluations or ("probing",)),
+    }
+    return from_dict(content | changes, PLUGINS)

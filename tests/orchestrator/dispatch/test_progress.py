@@ -64,6 +64,24 @@ def test_eta_leaves_the_start_out(progress: Progress, monkeypatch: pytest.Monkey
     assert progress.eta() == pytest.approx(35.0)
 
 
+def test_evaluations_are_counted_apart() -> None:
+    asked = {"evaluations": 4, "done": 1, "failed": 0, "todo": 3, "impossible": 0}
+    told = Progress("s", COUNTS, Metric(), asked)
+    looking = Job("e", "c", 0, {}, parent="a", evaluation={"name": "e", "label": "e"})
+    for status in ("completed", "failed"):
+        told.started(looking)
+        told.finished(looking, Outcome("e", status, "error" if status == "failed" else None))  # type: ignore[arg-type]
+    shown = told.snapshot()
+    assert (shown["done"], shown["failed"]) == (2, 0)
+    assert shown["evaluations"] == {"evaluations": 4, "done": 2, "failed": 1, "impossible": 0}
+    assert "2/4 evaluations (1 failed)" in line(told)
+    told.trains = False
+    left, ended = 1, 2
+    assert told.eta() == pytest.approx(
+        left * (module.time.monotonic() - (told.first_start or 0)) / ended, abs=1
+    )
+
+
 def test_line_and_view_say_the_same(progress: Progress) -> None:
     console = Console(width=120)
     with console.capture() as captured:

@@ -9,12 +9,12 @@ import pytest
 
 from engine.config import Trial
 from orchestrator.dispatch.tune import decode, encode
-from orchestrator.driver import Options, run
+from orchestrator.driver import Options, evaluate, run
 from orchestrator.planning.job import Job
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
-from tests.orchestrator.sweeps import TRIAL, breaking, sweep_of
+from tests.orchestrator.sweeps import TRIAL, breaking, probing, sweep_of
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -114,3 +114,32 @@ def test_a_search(tmp_path: Path) -> None:
 def test_more_than_the_cluster_has_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"resources.cpus: 64 for each of 1 workers is not legal"):
         run(sweep_of(resources={"cpus": 64}), on_ray(tmp_path))
+
+
+def evaluations_of(store: Path) -> dict[str, dict[str, float]]:
+    ledger = Ledger(Store(store)).evaluations
+    return {row.key: row.metrics for row in ledger.read(ledger.index())}
+
+
+def test_evaluations_are_those_of_the_run_in_process(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    killed = {"name": "probing", "label": "killed", "act": "kill", "marker": str(marker)}
+    sweep = probing("probing", killed)
+    ended = run(sweep, on_ray(tmp_path / "ray"))
+    assert marker.exists(), "one was killed"
+    assert (ended.exit_code, ended.evaluations["done"]) == (0, 4)
+    assert run(sweep, replace(on_ray(tmp_path / "local"), local=True)).exit_code == 0
+    assert evaluations_of(tmp_path / "ray") == evaluations_of(tmp_path / "local")
+    bad = probing(killed | {"act": "kill", "marker": ""})
+    ended = evaluate(bad, on_ray(tmp_path / "ray"))
+    assert ended.failures == {"lost": 2}
+    assert (ended.exit_code, ended.counts["done"]) == (1, 2)
+
+
+def test_a_gang_evaluates_together(tmp_path: Path) -> None:
+    sweep = probing("probing", axes={}, resources={"cpus": 1, "workers": 2})
+    assert run(sweep, on_ray(tmp_path)).exit_code == 0
+    (metrics,) = evaluations_of(tmp_path).values()
+    (row,) = rows_of(tmp_path).values()
+    assert metrics["workers"] == 2
+    assert metrics["accuracy"] == pytest.approx(row.best["test.accuracy"])

@@ -78,3 +78,44 @@ def test_added_jobs_that_wait_or_run_are_passed_over() -> None:
     queue.next()
     queue.add([job("a"), job("b"), job("c")])
     assert [one.key for one in queue.waiting] == ["b", "c"]
+
+
+def looking(key: str, trial: str) -> Job:
+    return Job(key, "cell", 0, {}, parent=trial, evaluation={"name": "e", "label": "e"})
+
+
+def test_an_evaluation_goes_before_trials_that_wait() -> None:
+    one, two, three = job("a"), job("b"), job("c")
+    queue = Queue([one, two, three, looking("ea", "a"), looking("ec", "c")], done=[])
+    assert queue.next() == one
+    assert queue.next() == two
+    queue.done(one, Outcome("a", "completed"))
+    assert [job.key for job in (queue.next(), queue.next()) if job] == ["ea", "c"]
+    assert queue.next() is None
+    assert not queue.exhausted
+    queue.done(three, Outcome("c", "failed"))
+    assert [job.key for job in queue.given_up] == ["ec"]
+    assert queue.exhausted
+    assert queue.note == "1 evaluations are of trials that left no weights, and were not run"
+
+
+def test_a_failed_evaluation_takes_nothing_along() -> None:
+    child, evaluation = job("child", "a"), looking("ea", "a")
+    queue = Queue([child, evaluation], done=["a"])
+    assert queue.next() == evaluation
+    queue.done(evaluation, Outcome("ea", "failed"))
+    assert queue.next() == child
+    assert queue.given_up == []
+
+
+def test_the_budget_counts_trials_only() -> None:
+    jobs = [job("a"), job("b"), looking("ea", "a"), looking("eb", "b"), looking("ed", "d")]
+    budget = Budget(Queue(jobs, done=["d"]), trials=1)
+    assert budget.next() == looking("ed", "d")
+    assert budget.next() == job("a")
+    assert "budget of trials" in budget.stopped
+    assert budget.next() is None
+    assert not budget.exhausted, "the evaluation of what runs is still to come"
+    budget.done(job("a"), Outcome("a", "completed"))
+    assert budget.next() == looking("ea", "a")
+    assert budget.exhausted

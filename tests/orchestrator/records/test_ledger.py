@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.records.ledger import SCHEMA, Ledger, from_parquet, to_parquet
+from orchestrator.records.evaluation import EvaluationRow
+from orchestrator.records.ledger import EVALUATION_SCHEMA, SCHEMA, Ledger, from_parquet, to_parquet
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
 
@@ -17,7 +18,8 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
 
 
 def test_schema_has_a_column_for_each_field() -> None:
-    assert SCHEMA.names == [field.name for field in fields(Row)]
+    assert SCHEMA.names == [field.name for field in fields(Row) if field.name != "evaluations"]
+    assert EVALUATION_SCHEMA.names == [field.name for field in fields(EvaluationRow)]
 
 
 def test_row_survives_parquet(make_row: Callable[..., Row]) -> None:

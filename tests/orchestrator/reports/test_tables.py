@@ -26,7 +26,7 @@ def printed(*tables: object) -> str:
 def test_csv_has_a_line_for_each_place_with_numbers_as_measured(grid: Sweep) -> None:
     points, rows = grid
     cells = summarise((p.cell for p in points), rows, ACCURACY, [0, 1])
-    lines = list(csv.DictReader(io.StringIO(to_csv(points, cells, ACCURACY))))
+    lines = list(csv.DictReader(io.StringIO(to_csv(points, [(ACCURACY, cells)]))))
     assert list(lines[0]) == ["method.epsilon", "method.p", *COLUMNS]
     assert len(lines) == 49
     clean = [line for line in lines if line["method.p"] == "0"]
@@ -39,7 +39,7 @@ def test_csv_leaves_what_is_undefined_empty(make_row: Callable[..., Row]) -> Non
     points = [Point({"x": 'a "b", c'}, "c0"), Point({"y": 1}, "c1")]
     rows = [make_row("c0"), make_row("c0", 1, status="diverged")]
     cells = summarise(["c0", "c1"], rows, ACCURACY, [0, 1])
-    first, second = csv.DictReader(io.StringIO(to_csv(points, cells, ACCURACY)))
+    first, second = csv.DictReader(io.StringIO(to_csv(points, [(ACCURACY, cells)])))
     assert (first["x"], first["sd"], first["n"], first["planned"]) == ('a "b", c', "", "1", "2")
     assert first["failures"] == "diverged:1"
     assert (second["x"], second["mean"], second["n"]) == ("", "", "0")

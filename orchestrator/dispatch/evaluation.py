@@ -1,0 +1,123 @@
+"""What runs where a trial is evaluated: its weights fetched, the engine called, the row written.
+
+An evaluation's row never touches its trial's. It answers no request to stop: one that runs is waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from engine.config import Trial
+from engine.distributed import Workers
+from engine.errors import InputError
+from engine.evaluations.base import Findings
+from orchestrator.dispatch.checkpoints import Checkpoints
+from orchestrator.dispatch.gang import GangLost
+from orchestrator.dispatch.worker import (
+    alone,
+    common,
+    config_of,
+    failure_class,
+    first_line,
+    logged,
+    prepare,
+)
+from orchestrator.planning.job import Job, Outcome, Surroundings
+from orchestrator.records.evaluation import EvaluationRow
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.row import FailureClass
+from orchestrator.records.store import Store
+
+Evaluate = Callable[[Trial, Job, Surroundings], Findings]
+"""How a checkpoint is evaluated: by this process, or by a gang of workers."""
+
+
+def run_evaluation(job: Job, around: Surroundings, evaluate_with: Evaluate | None = None) -> Outcome:
+    """Evaluate one checkpoint and write the evaluation's row.
+
+    Whatever goes wrong in it becomes a failed row, with its class and traceback; only the death of the
+    process does not, which the dispatcher sees.
+    """
+    store, start = Store(around.store), time.perf_counter()
+    logger = logging.getLogger("perturb.trial")
+    with logged(store, job):
+        try:
+            findings = (evaluate_with or evaluate_here)(prepare(job, around), job, around)
+            row = _row(job, findings, around, time.perf_counter() - start)
+        except GangLost:
+            raise  # Tune starts the evaluation again
+        except Exception as error:  # the boundary of an evaluation: recorded, not raised
+            logger.exception("evaluation %s failed", job.key[:12])
+            seconds, failure = time.perf_counter() - start, failure_class(error)
+            failed = failed_evaluation(job, around, failure, traceback.format_exc(), seconds)
+            Ledger(store).evaluations.write(failed)
+            if not store.names(f"checkpoints/{job.key}"):
+                store.remove_folder(f"checkpoints/{job.key}")
+            return Outcome(job.key, "failed", failure, first_line(error), seconds=seconds)
+        logger.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in row.metrics.items()))
+    Ledger(store).evaluations.write(row)
+    store.remove_folder(f"checkpoints/{job.key}")
+    named = {f"{job.label}.{name}": value for name, value in row.metrics.items()}
+    return Outcome(job.key, "completed", best=named, last=named, seconds=row.seconds)
+
+
+def evaluate_here(trial: Trial, job: Job, around: Surroundings, workers: Workers | None = None) -> Findings:
+    """Evaluate in this process: alone, or as one of several workers."""
+    from engine.evaluations.run import evaluate_checkpoint
+
+    assert job.parent is not None
+    workers, store = workers or alone(around), Store(around.store)
+    own = Checkpoints(store, job.key)
+    with ExitStack() as stack:
+        weights = stack.enter_context(Checkpoints(store, job.parent)) / f"{job.checkpoint}.pt"
+        if not weights.is_file():
+            legal = (
+                f"the {job.checkpoint} weights of trial {job.parent[:12]}; perturb run --retrain makes them"
+            )
+            raise InputError("checkpoint", job.checkpoint, legal)
+        folder = stack.enter_context(own)
+        folder.mkdir(parents=True, exist_ok=True)
+        if workers.rank == 0:
+            stack.callback(own.put_back)
+        return evaluate_checkpoint(trial, config_of(job), weights, workers=workers, folder=folder)
+
+
+def failed_evaluation(
+    job: Job, around: Surroundings, failure: FailureClass | None, error: str, seconds: float = 0.0
+) -> EvaluationRow:
+    """The row of an evaluation that did not finish."""
+    return EvaluationRow(
+        status="failed", failure=failure, error=error, seconds=seconds, **_about(job, around)
+    )
+
+
+def _row(job: Job, findings: Findings, around: Surroundings, seconds: float) -> EvaluationRow:
+    return EvaluationRow(
+        status="completed",
+        metrics={name: float(value) for name, value in findings.metrics.items()},
+        tables={name: [dict(row) for row in table] for name, table in findings.tables.items()},
+        correct=dict(findings.correct),
+        examples=findings.examples,
+        seconds=seconds,
+        **_about(job, around),
+    )
+
+
+def _about(job: Job, around: Surroundings) -> dict[str, Any]:
+    settings = dict(job.evaluation or {})
+    del settings["label"]  # of the sweep that ran it
+    return {
+        **common(job, around),
+        "trial": job.parent,
+        "checkpoint": job.checkpoint,
+        "name": settings["name"],
+        "label": job.label,
+        "settings": settings,
+        "sweep": around.sweep,
+        "labels": job.labels,
+    }
