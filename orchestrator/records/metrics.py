@@ -6,9 +6,20 @@ A measure may carry the setting that it was taken at: ``accuracy@0.1``.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 TRIAL_METRICS = ("val.accuracy", "val.loss", "test.accuracy", "test.loss")
 """What every trial measures."""
+
+def trial_metrics(attacks: Iterable[str]) -> tuple[str, ...]:
+    """What a trial measures that validates under these attacks (their names in the trial).
+
+    >>> trial_metrics(["pgd"])[4:]
+    ('val.pgd.accuracy', 'val.pgd.loss', 'test.pgd.accuracy', 'test.pgd.loss')
+    """
+    places = [f"{split}.{name}" for split in ("val", "test") for name in attacks]
+    return TRIAL_METRICS + tuple(f"{place}.{measure}" for place in places for measure in ("accuracy", "loss"))
+
 
 RESERVED = ("train", "val", "test", "best", "last", "seconds", "curve", "trials")
 """Words that other metrics begin with, and no evaluation is called."""
@@ -31,10 +42,10 @@ def label_of(name: str) -> str:
 def measure_of(name: str) -> str:
     """What is measured, without where.
 
-    >>> measure_of("PGD-20.accuracy@0.1"), measure_of("val.loss"), measure_of("loss")
+    >>> measure_of("PGD-20.accuracy@0.1"), measure_of("val.pgd.loss"), measure_of("loss")
     ('accuracy', 'loss', 'loss')
     """
-    return (name.partition(".")[2] or name).partition("@")[0]
+    return name.partition("@")[0].rpartition(".")[2]
 
 
 def lower_is_better(name: str) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import did_you_mean
-from orchestrator.records.metrics import TRIAL_METRICS, label_of
+from orchestrator.records.metrics import label_of, trial_metrics
 from orchestrator.sweepfile.parts import repeated
 from orchestrator.sweepfile.problems import Problem, illegal
 from orchestrator.sweepfile.yaml_file import Where
@@ -96,12 +96,13 @@ def _settings(sweep: Sweep) -> Iterator[tuple[str, Where]]:
 def _metrics(sweep: Sweep) -> Iterator[Problem]:
     """A metric is a trial's, or one of an evaluation of this sweep, whose measures only it knows."""
     labels = [one.label for one in sweep.asked]
+    known = trial_metrics(_attacks(sweep))
     named: list[tuple[Where, str]] = [(("metric", "name"), sweep.metric.name)]
     named += [(("reports", i, "metric"), one.metric) for i, one in enumerate(sweep.reports) if one.metric]
     for place, name in named:
-        if name not in TRIAL_METRICS and label_of(name) not in labels:
+        if name not in known and label_of(name) not in labels:
             measure = name.partition(".")[2] or "accuracy"
-            legal = did_you_mean(name, [*TRIAL_METRICS, *(f"{label}.{measure}" for label in labels)])
+            legal = did_you_mean(name, [*known, *(f"{label}.{measure}" for label in labels)])
             yield Problem(place, illegal(name, f"{legal}; LABEL.MEASURE of one of the sweep's evaluations"))
     for one in sweep.asked:
         given = sweep.metric.checkpoint
@@ -109,6 +110,12 @@ def _metrics(sweep: Sweep) -> Iterator[Problem]:
         if one.label == label_of(sweep.metric.name) and explicit and given != one.checkpoint:
             legal = f"{one.checkpoint!r}, which {one.label} evaluates; or left out"
             yield Problem(("metric", "checkpoint"), illegal(given, legal))
+
+
+def _attacks(sweep: Sweep) -> list[str]:
+    """Names of the attacks under which its trials validate."""
+    blocks = [sweep.trial.get("attacks"), *(point.get("attacks") for point in sweep.points.values())]
+    return list(dict.fromkeys(name for block in blocks if isinstance(block, Mapping) for name in block))
 
 
 def of_test(sweep: Sweep) -> bool:
