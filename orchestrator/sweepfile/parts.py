@@ -15,10 +15,15 @@ _EVALUATED = {
     "pattern": rf"^(?!({'|'.join(RESERVED)})\.){LABEL}\..+$",
     "description": "an evaluation's LABEL.MEASURE",
 }
+_ATTACKED = {
+    "pattern": rf"^(val|test)\.{LABEL}\.(accuracy|loss)$",
+    "type": "string",
+    "description": "under one of the trial's attacks",
+}
 MetricName = Annotated[
     str,
     Field(strict=True),
-    WithJsonSchema({"anyOf": [{"enum": list(TRIAL_METRICS), "type": "string"}, _EVALUATED]}),
+    WithJsonSchema({"anyOf": [{"enum": list(TRIAL_METRICS), "type": "string"}, _ATTACKED, _EVALUATED]}),
 ]
 """A metric of every trial, or of an evaluation; that the sweep asks for it is checked with the sweep."""
 

@@ -11,9 +11,11 @@ from pydantic.json_schema import models_json_schema
 
 from engine.components import Kind, find, names
 from engine.config import Init, Trial
+from engine.evaluations.attacks import AttackConfig
+from engine.evaluations.nested import AroundAttack
 from engine.methods.base import Composition
 from engine.slots.ascent import Ascent, InputAscent
-from engine.update import OPTIMIZERS
+from engine.update import OPTIMIZERS, SCHEDULES
 from orchestrator.sweepfile.parts import Budget, Metric, Resources
 from orchestrator.sweepfile.sweep import Sweep
 
@@ -25,9 +27,9 @@ _KINDS: dict[str, Kind] = {
 def json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a sweep file.
 
-    The trial's ``data``, ``model``, ``method`` and ``optimizer`` and each evaluation are a component's
-    name, or a mapping with the settings of that component; plugins that are loaded are among them.
-    Descriptions are those of the docstrings. What several settings say of each other is checked by
+    The trial's ``data``, ``model``, ``method``, ``optimizer`` and ``schedule`` and each evaluation are a
+    component's name, or a mapping with the settings of that component; plugins that are loaded are among
+    them. Descriptions are those of the docstrings. What several settings say of each other is checked by
     :mod:`orchestrator.sweepfile.sweep` alone.
     """
     components = _components()
@@ -49,6 +51,12 @@ def json_schema() -> dict[str, Any]:
     for loose in ("type", "additionalProperties"):
         sweep["properties"]["trial"].pop(loose)
     sweep["properties"]["evaluations"]["items"] = _choice("evaluations", evaluations, place)
+    attacks = {name: model for name, model in evaluations.items() if issubclass(model, AttackConfig)}
+    attack = _choice("evaluations", attacks, place)
+    trial["properties"]["attacks"] = {"type": "object", "additionalProperties": attack}
+    for model in evaluations.values():
+        if issubclass(model, AroundAttack):
+            definitions[place[model]]["properties"]["attack"] = attack
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "perturb-sweeps sweep file"}
     return _reached(sweep | head, definitions)
 
@@ -57,7 +65,7 @@ def _components() -> dict[str, dict[str, type[BaseModel]]]:
     found: dict[str, dict[str, type[BaseModel]]] = {
         slot: {name: find(kind, name, slot) for name in names(kind)} for slot, kind in _KINDS.items()
     }
-    return found | {"optimizer": dict(OPTIMIZERS)}
+    return found | {"optimizer": dict(OPTIMIZERS), "schedule": dict(SCHEDULES)}
 
 
 def _choice(slot: str, models: dict[str, type[BaseModel]], place: dict[Any, str]) -> dict[str, Any]:

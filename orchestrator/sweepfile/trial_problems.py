@@ -12,13 +12,14 @@ from engine.components import Kind, find, names
 from engine.config import Trial
 from engine.errors import InputError, did_you_mean
 from engine.methods.base import Composition
-from engine.update import OPTIMIZERS
+from engine.update import OPTIMIZERS, SCHEDULES
 from orchestrator.sweepfile.legal import Loc, Schema, keys, schema_of
 from orchestrator.sweepfile.problems import Problem, of_input, of_validation
 from orchestrator.sweepfile.yaml_file import Where
 
 _KINDS: dict[str, Kind] = {"data": "data", "model": "models", "method": "methods"}
-_SLOTS = (*_KINDS, "optimizer")
+_CHOICES: dict[str, dict[str, Any]] = {"optimizer": dict(OPTIMIZERS), "schedule": dict(SCHEDULES)}
+_SLOTS = (*_KINDS, *_CHOICES)
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,11 @@ def _component(slot: str, given: Any) -> tuple[type[BaseModel] | None, str]:
         return Composition, ""
     if name not in _known(slot):
         return None, str(name)
-    return OPTIMIZERS[name] if slot == "optimizer" else find(_KINDS[slot], name, f"{slot}.name"), name
+    return _CHOICES[slot][name] if slot in _CHOICES else find(_KINDS[slot], name, f"{slot}.name"), name
 
 
 def _known(slot: str) -> list[str]:
-    return list(OPTIMIZERS) if slot == "optimizer" else names(_KINDS[slot])
+    return list(_CHOICES[slot]) if slot in _CHOICES else names(_KINDS[slot])
 
 
 def _suggested(problem: Problem, settings: Mapping[str, Any]) -> Problem:

@@ -61,7 +61,11 @@ ONE_LINE = [
     # unknown settings, at every level
     ("seeds: 2", "seds: 2", "11: seds: unknown setting; did you mean 'seeds'? known: allow_test_selection,"),
     ("seeds: 2", "epochs: 2", "11: epochs: unknown setting; it belongs to the trial: trial.epochs"),
-    ("  epochs:", "  epoch:", "7: trial.epoch: unknown setting; did you mean 'epochs'? known: batch_size,"),
+    (
+        "  epochs:",
+        "  epoch:",
+        "7: trial.epoch: unknown setting; did you mean 'epochs'? known: attacks, augment, batch_size,",
+    ),
     ("steps: 1", "step: 1", "5: trial.method.step: unknown setting of dropattack; did you mean 'steps'?"),
     ("lr: 1e-3", "lrr: 1e-3", "6: trial.optimizer.lrr: unknown setting of adam; did you mean 'lr'?"),
     ("data: digits", "data: {name: digits, size: 3}", "3: trial.data.size: unknown setting of digits;"),
