@@ -51,7 +51,9 @@ def json_schema() -> dict[str, Any]:
     for loose in ("type", "additionalProperties"):
         sweep["properties"]["trial"].pop(loose)
     sweep["properties"]["evaluations"]["items"] = _choice("evaluations", evaluations, place)
-    attacks = {name: model for name, model in evaluations.items() if issubclass(model, AttackConfig)}
+    attacks: dict[str, type[BaseModel]] = {
+        name: model for name, model in evaluations.items() if issubclass(model, AttackConfig)
+    }
     attack = _choice("evaluations", attacks, place)
     trial["properties"]["attacks"] = {"type": "object", "additionalProperties": attack}
     for model in evaluations.values():

@@ -64,7 +64,7 @@ ONE_LINE = [
     (
         "  epochs:",
         "  epoch:",
-        "7: trial.epoch: unknown setting; did you mean 'epochs'? known: attacks, augment, batch_size,",
+        "7: trial.epoch: unknown setting; did you mean 'epochs'? known: attacks, ",
     ),
     ("steps: 1", "step: 1", "5: trial.method.step: unknown setting of dropattack; did you mean 'steps'?"),
     ("lr: 1e-3", "lrr: 1e-3", "6: trial.optimizer.lrr: unknown setting of adam; did you mean 'lr'?"),
