@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from engine.data.examples import Batch
 from engine.gradients import Gradients
+from engine.models.dropout import Noise
 from engine.objective import divergence, supervised
 from engine.perturb.inputs import Draw, ascend
 from engine.perturb.modes import attackable
@@ -43,7 +44,8 @@ def _attack(
 ) -> Tensor:
     passes = gradients.passes
     live = slot.mode == "train" and slot.statistics == "live"
-    with attackable(gradients.network, slot.mode), passes.frozen(not live):
+    noise = passes.noise(Noise(gradients.seed, turn.step, batch.index))
+    with attackable(gradients.network, slot.mode), passes.frozen(not live), noise:
         p_BC = None
         if slot.against == "prediction":
             with torch.no_grad():

@@ -11,6 +11,7 @@ from engine import objective
 from engine.branches import Branches
 from engine.distributed import Workers
 from engine.models.base import INPUT
+from engine.models.dropout import Noise
 from engine.objective import Value
 from engine.passes import Passes, Precision
 from engine.slots.slots import Slots
@@ -97,14 +98,17 @@ class Gradients:
             see = Branches(self.passes, self.slots, turn, point, self.state, self.seed)
             return objective.evaluate(self.slots.objective, see, turn.aims, turn.epoch)
 
+        with self.passes.noise(Noise(self.seed, turn.step, turn.batch.index)):
+            if learn:
+                value, found = self.passes.learn(compute, turn.scale * weight, names, sync)
+            else:
+                value = compute()
+                found = self.passes.probe(value.total * turn.scale, names, r if INPUT in wanted else None)
         if learn:
-            value, found = self.passes.learn(compute, turn.scale * weight, names, sync)
             g = {n: self._cut(n, found[n]) / weight for n in names}
             if INPUT in wanted and r is not None and r.grad is not None:
                 g[INPUT] = r.grad / (weight * self.workers.size)
         else:
-            value = compute()
-            found = self.passes.probe(value.total * turn.scale, names, r if INPUT in wanted else None)
             g = {n: self._cut(n, found[n]) for n in names}
             if INPUT in found:
                 g[INPUT] = found[INPUT] / self.workers.size

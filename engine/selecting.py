@@ -10,6 +10,7 @@ from torch import Tensor
 from engine.adversaries import attack
 from engine.data.examples import Batch, Examples
 from engine.gradients import Gradients
+from engine.models.dropout import Noise
 from engine.objective import Aims, supervised
 from engine.perturb.modes import attackable
 from engine.perturb.random import derive
@@ -28,7 +29,7 @@ def begin_epoch(gradients: Gradients, examples: Examples, slots: Slots, epoch: i
     selection, state = slots.selection, gradients.state
     if selection is None:
         return
-    norms_N = scores(gradients, examples, selection).numpy()
+    norms_N = scores(gradients, examples, selection, epoch).numpy()
     picked = pick(norms_N, selection, derive(gradients.seed, "pick", epoch) % 2**32)
     state.picked = torch.full((len(examples),), -1, dtype=torch.int64)
     state.picked[torch.from_numpy(picked)] = torch.arange(len(picked))
@@ -36,7 +37,7 @@ def begin_epoch(gradients: Gradients, examples: Examples, slots: Slots, epoch: i
         state.frozen = _perturbations(gradients, examples, slots.input, torch.from_numpy(picked), epoch)
 
 
-def scores(gradients: Gradients, examples: Examples, selection: Selection) -> Tensor:
+def scores(gradients: Gradients, examples: Examples, selection: Selection, epoch: int = 0) -> Tensor:
     """||grad_{x_i} L_i||^power of every training example, float64 (N,), on the CPU.
 
     One forward and one input-backward pass a batch: row i of the gradient of the summed losses is the
@@ -49,7 +50,8 @@ def scores(gradients: Gradients, examples: Examples, selection: Selection) -> Te
     with attackable(gradients.network, selection.mode), gradients.passes.frozen():
         for places_B in torch.split(workers.share(torch.arange(len(examples))), BATCH):
             batch = _batch(examples, places_B)
-            norms_B = _norms(gradients, batch)
+            with gradients.passes.noise(Noise(gradients.seed, epoch, batch.index)):
+                norms_B = _norms(gradients, batch)
             found_N[places_B.to(workers.device)] = norms_B.double() ** selection.power
     return workers.total(found_N).cpu()
 

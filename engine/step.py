@@ -21,7 +21,6 @@ from engine.data.examples import Batch
 from engine.distributed import Workers
 from engine.gradients import Found, Gradients
 from engine.models.base import INPUT
-from engine.models.dropout import Noise
 from engine.objective import Aims
 from engine.passes import Precision
 from engine.perturb.inputs import Draw, direction, spread, within
@@ -104,14 +103,13 @@ class Stepper:
         scale = share * self.workers.size / global_size
         turn = Turn(batch, goal, step, scale, epoch, places, micro)
         self.shifted = {}
-        with self.of.passes.noise(Noise(self.seed, step, batch.index)):
-            if isinstance(self.slots.input, Replay):
-                return self._replay(self.slots.input, turn, update)
-            v, point = self._worst_case(turn)
-            if not v:
-                return self._learn(turn, point)
-            with perturbed(self.network, v):
-                return self._learn(turn, point)
+        if isinstance(self.slots.input, Replay):
+            return self._replay(self.slots.input, turn, update)
+        v, point = self._worst_case(turn)
+        if not v:
+            return self._learn(turn, point)
+        with perturbed(self.network, v):
+            return self._learn(turn, point)
 
     def _worst_case(self, turn: Turn) -> tuple[dict[str, Tensor], Point]:
         """v, and the point with x'."""
