@@ -89,7 +89,7 @@ class Feed:
         batch = self.data.train.batch(self._moved(mine_B))
         batch, examples, more_B = self._with_unlabelled(batch, len(places_B), step)
         aims = batch.views[0].clone() if self.reconstructs else None
-        batch = self._attacked(batch, mine_B, step)
+        batch = self._attacked(batch, mine_B)
         batch = self._varied(batch, step)
         if self.trial.mixup:
             batch, aims = self._mixed(batch, places_B, mine_B, step)
@@ -123,12 +123,13 @@ class Feed:
             attacked = augment(attacked, settings, seed, step, rows)
         return replace(batch, views=views, attacked=attacked)
 
-    def _attacked(self, batch: Batch, mine_B: Tensor, step: int) -> Batch:
+    def _attacked(self, batch: Batch, mine_B: Tensor) -> Batch:
         """The batch with this epoch's frozen perturbations, or with the rows to perturb in the step."""
         picked_N = self.state.picked
         if picked_N is None:
             return batch
-        at_B = picked_N[mine_B]  # on the CPU, so that nothing waits for the device
+        others = torch.full((batch.extra,), -1)  # unlabelled rows are never drawn
+        at_B = torch.cat([picked_N[mine_B], others])  # on the CPU, so that nothing waits for the device
         if self.refreshed:
             chosen = (at_B >= 0).nonzero()[:, 0].to(self.workers.device, non_blocking=True)
             return replace(batch, chosen=chosen)
@@ -163,7 +164,8 @@ def joined(batch: Batch, more: Batch) -> Batch:
     if more.labels is not None and labels is not None:
         labels = torch.cat([labels, more.labels])
     index = torch.cat([batch.index, more.index])
-    return Batch((torch.cat(views),), labels, index, lengths, extra=len(more))
+    pseudo = more.labels is not None
+    return Batch((torch.cat(views),), labels, index, lengths, extra=len(more), pseudo=pseudo)
 
 
 def permutation(seed: int, use: str, number: int, size: int) -> Tensor:

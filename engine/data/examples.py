@@ -29,6 +29,7 @@ class Batch:
         lengths: text only: lengths_B, int64, on the CPU, where ``pack_padded_sequence`` wants it.
         extra: how many of the last rows were added from the unlabelled examples; ``labels`` covers them
             too where they are pseudo-labelled, and is shorter than the batch where they are not.
+        pseudo: whether ``extra`` rows are pseudo-labelled, also where this worker has none of them.
         attacked: the examples with perturbations that were made before the step (adaptive adversarial
             training), shaped as ``views[0]``; None where an attack is made in the step, or none.
         chosen: rows of the batch that are attacked, int64 (n,), on the views' device; None for all.
@@ -39,6 +40,7 @@ class Batch:
     index: Tensor
     lengths: Tensor | None = None
     extra: int = 0
+    pseudo: bool = False
     attacked: Tensor | None = None
     chosen: Tensor | None = None
 
@@ -60,6 +62,7 @@ class Batch:
             index=self.index[first:end],
             lengths=None if self.lengths is None else self.lengths[first:end],
             extra=max(0, min(end, len(self)) - max(first, len(self) - self.extra)),
+            pseudo=self.pseudo,
             attacked=None if self.attacked is None else self.attacked[first:end],
         )
 
