@@ -78,11 +78,14 @@ class Gradients:
             last = sync and number == len(parts) - 1
             with self.passes.frozen(not live):
                 found.append(self._part(part, point.part(rows), weight, wanted, last))
-        if len(found) == 1:
-            return found[0]
-        gradients = {n: torch.stack([f.gradients[n] for f in found]).sum(0) for n in wanted if n != INPUT}
+        # Exchanged once a pass: workers may have different numbers of parts.
+        names = tuple(n for n in wanted if n != INPUT)
+        summed = {n: sum((f.gradients[n] for f in found[1:]), found[0].gradients[n]) for n in names}
+        gradients = {n: self.workers.mean(g) for n, g in summed.items()}
         if INPUT in wanted:
             gradients[INPUT] = torch.cat([f.gradients[INPUT] for f in found])
+        if len(found) == 1:
+            return Found(found[0].loss, found[0].logits, gradients)
         loss = torch.stack([f.loss for f in found]).sum()
         return Found(loss, torch.cat([f.logits for f in found]), gradients)
 
@@ -115,5 +118,5 @@ class Gradients:
         return Found(value.total.detach(), value.logits.detach(), g)
 
     def _cut(self, name: str, g: Tensor) -> Tensor:
-        """The part of a gradient that defines a perturbation, averaged over the workers."""
-        return self.workers.mean(g[self.looked_up[name]] if name in self.looked_up else g)
+        """The part of a worker's gradient that defines a perturbation."""
+        return g[self.looked_up[name]] if name in self.looked_up else g
