@@ -20,7 +20,8 @@ class State:
         ensemble: Z_NC, moving average of the predictions of each training example.
         updates: how many epochs each row of it holds, (N, 1).
         current: sum of this epoch's predictions so far, of this worker's examples (N, C).
-        picked: place of each training example among the attacked ones of this epoch, -1 for the others.
+        picked: place of each training example among the attacked ones of this epoch, -1 for the others; on
+            the CPU.
         frozen: the perturbations of the attacked ones, where they are made at the start of an epoch.
     """
 
@@ -73,6 +74,6 @@ class State:
     def restore(self, saved: dict[str, Tensor], workers: Workers) -> None:
         """Take up what :meth:`saved` returned; rank 0 takes the epoch's predictions of all workers."""
         for name, value in saved.items():
-            setattr(self, name, value)
+            setattr(self, name, value.cpu() if name == "picked" else value)
         if workers.rank and self.current is not None:
             self.current = torch.zeros_like(self.current)

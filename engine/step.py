@@ -103,7 +103,7 @@ class Stepper:
         goal = Aims(labels, global_size, examples or global_size, extra, batch.pseudo)
         scale = share * self.workers.size / global_size
         turn = Turn(batch, goal, step, scale, epoch, places, micro)
-        self.shifted = {}
+        self.shifted, self.of.looked_up = {}, {}
         if isinstance(self.slots.input, Replay):
             return self._replay(self.slots.input, turn, update)
         v, point = self._worst_case(turn)
