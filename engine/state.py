@@ -19,7 +19,7 @@ class State:
         replay: perturbation r_B... of free adversarial training, by place in the global batch.
         ensemble: Z_NC, moving average of the predictions of each training example.
         updates: how many epochs each row of it holds, (N, 1).
-        current: sum of this epoch's predictions so far, of this worker's examples (N, C).
+        current: sum of this epoch's predictions so far, of this worker's examples, float64 (N, C).
         picked: place of each training example among the attacked ones of this epoch, -1 for the others; on
             the CPU.
         frozen: the perturbations of the attacked ones, where they are made at the start of an epoch.
@@ -36,8 +36,10 @@ class State:
     def note(self, places_B: Tensor, logits_BC: Tensor) -> None:
         """Keep this epoch's predictions of some examples."""
         if self.current is None:
-            self.current = torch.zeros(self.size, logits_BC.shape[1], device=logits_BC.device)
-        self.current.index_add_(0, places_B, logits_BC.detach().float().softmax(1))
+            shape = (self.size, logits_BC.shape[1])
+            # Sums of a few float32 numbers are exact in float64, in whatever order the workers add them.
+            self.current = torch.zeros(shape, dtype=torch.float64, device=logits_BC.device)
+        self.current.index_add_(0, places_B, logits_BC.detach().float().softmax(1).double())
 
     def ensemble_logits(self, places_B: Tensor, natural_BC: Tensor, momentum: float) -> Tensor:
         """log of Z / (1 - alpha^t), the bias-corrected average; the prediction itself where t = 0."""
@@ -55,7 +57,7 @@ class State:
         """
         if self.current is None:
             return
-        z_NC = workers.total(self.current)
+        z_NC = workers.total(self.current).float()
         seen_N1 = z_NC.sum(1, keepdim=True)
         if self.ensemble is None or self.updates is None:
             self.ensemble, self.updates = torch.zeros_like(z_NC), torch.zeros_like(seen_N1)
