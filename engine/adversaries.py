@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from engine.data.examples import Batch
 from engine.gradients import Gradients
+from engine.models.dropout import Noise
 from engine.objective import divergence, supervised
 from engine.perturb.inputs import Draw, ascend
 from engine.perturb.modes import attackable
@@ -28,9 +29,7 @@ def attack(slot: Attack, turn: Turn, gradients: Gradients) -> Tensor:
     batch = turn.batch
     like = _pixels(gradients.network, batch)
     if batch.chosen is not None:
-        few = batch.chosen
-        found = _attack(slot, batch.rows(few), turn, turn.aims.labels[few], gradients, like[few])
-        return torch.zeros_like(like).index_copy_(0, few, found)
+        return _attack_chosen(slot, turn, gradients, like, batch.chosen)
     moved = [
         _attack(slot, part.batch, turn, part.aims.labels, gradients, like[rows])
         for rows, part in turn.parts()
@@ -38,12 +37,23 @@ def attack(slot: Attack, turn: Turn, gradients: Gradients) -> Tensor:
     return moved[0] if len(moved) == 1 else torch.cat(moved)
 
 
+def _attack_chosen(slot: Attack, turn: Turn, gradients: Gradients, like: Tensor, chosen: Tensor) -> Tensor:
+    """The attack on some rows. A worker without any takes its part in the others' statistics."""
+    found = torch.zeros_like(like)
+    if len(chosen) == 0 and (gradients.workers.size == 1 or not gradients.passes.norms):
+        return found
+    few = chosen.to(like.device, non_blocking=True)
+    r = _attack(slot, turn.batch.rows(chosen), turn, turn.aims.labels[few], gradients, like[few])
+    return found.index_copy_(0, few, r)
+
+
 def _attack(
     slot: Attack, batch: Batch, turn: Turn, labels: Tensor, gradients: Gradients, like: Tensor
 ) -> Tensor:
     passes = gradients.passes
     live = slot.mode == "train" and slot.statistics == "live"
-    with attackable(gradients.network, slot.mode), passes.frozen(not live):
+    noise = passes.noise(Noise(gradients.seed, turn.step, batch.index))
+    with attackable(gradients.network, slot.mode), passes.frozen(not live), noise:
         p_BC = None
         if slot.against == "prediction":
             with torch.no_grad():
@@ -53,10 +63,10 @@ def _attack(
             r = r.detach().requires_grad_()
             q_BC = passes.logits(batch, 0, r)
             if p_BC is not None:
-                lost = divergence("kl", p_BC, q_BC).sum()
+                lost_B = divergence("kl", p_BC, q_BC)
             else:
-                lost = supervised(q_BC[: len(labels)], labels).sum()
-            return torch.autograd.grad(passes.scaled(lost), r)[0]
+                lost_B = supervised(q_BC[: len(labels)], labels)
+            return torch.autograd.grad(passes.summed(lost_B), r)[0]
 
         draw = Draw(gradients.seed, turn.step, batch.index)
         return ascend(slot, like, gradient, draw, content(batch))

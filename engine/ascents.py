@@ -125,7 +125,7 @@ class Ascents:
             masks[name] = bernoulli(self.seed, turn.step, name, rows, shape, p)
         if INPUT in masks and turn.batch.chosen is not None:
             chosen_B = torch.zeros(len(turn.batch), dtype=torch.bool, device=self.workers.device)
-            chosen_B[turn.batch.chosen] = True
+            chosen_B[turn.batch.chosen.to(chosen_B.device, non_blocking=True)] = True
             masks[INPUT] &= chosen_B.view(-1, *[1] * (masks[INPUT].dim() - 1))
         return masks
 

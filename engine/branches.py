@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Literal
 
@@ -72,14 +73,17 @@ class Branches:
 
     def _virtual(self, slot: Virtual) -> Tensor:
         """r_vadv; the passes that find it move no statistics."""
-        batch, p_BC = self.turn.batch, self("natural").detach()
+        batch, passes = self.turn.batch, self.passes
+        p_BC = self("natural").detach()
+        if passes.half is not None:  # a step of xi is far below its resolution
+            with passes.full(), passes.frozen(), torch.no_grad():
+                p_BC = passes.logits(batch)
 
         def gradient(r: Tensor) -> Tensor:
             r = r.detach().requires_grad_()
-            with self.passes.frozen():
-                q_BC = self.passes.logits(batch, 0, r)
-            lost = self.passes.scaled(divergence("kl", p_BC, q_BC).sum())
-            return torch.autograd.grad(lost, r)[0]
+            with passes.full(), passes.frozen():
+                q_BC = passes.logits(batch, 0, r)
+            return torch.autograd.grad(divergence("kl", p_BC, q_BC).sum(), r)[0]
 
         shape = input_shape(self.passes.network, batch)
         like = batch.views[0] if batch.lengths is None else torch.zeros(shape, device=batch.index.device)
@@ -96,7 +100,7 @@ class Branches:
         if slot.base == "bernoulli" and site.drawn is not None:
             base = site.drawn.float()
         at = base if slot.jacobian_at == "base" else torch.ones_like(base)
-        mask = adversarial_mask(base, self._jacobian(slot, at), slot.flips(base[0].numel()))
+        mask = adversarial_mask(base, self._jacobian(slot, at), slot.flips(math.prod(site.shape[1:])))
         with masked(network, {slot.site: rescaled(mask) if slot.rescale else mask}):
             return self.passes.logits(self.turn.batch, slot.views - 1)
 
@@ -113,7 +117,7 @@ class Branches:
             p_BC = self("natural").detach()
             pair = (q_BC, p_BC) if slot.reverse else (p_BC, q_BC)
             lost_B = divergence(slot.divergence, *pair)
-        return torch.autograd.grad(self.passes.scaled(lost_B.sum()), e)[0]
+        return torch.autograd.grad(self.passes.summed(lost_B), e)[0]
 
     @staticmethod
     def _base(slot: AdversarialDropout) -> dict[str, Tensor]:

@@ -53,7 +53,10 @@ class Workers:
 
     def mean(self, x: Tensor) -> Tensor:
         """Mean over the workers, on all of them."""
-        return self.total(x.clone()).div_(self.size) if self.size > 1 else x
+        if self.size == 1:
+            return x
+        # Layouts can differ between workers (an empty batch's gradient), while sums go by place in memory.
+        return self.total(x.clone(memory_format=torch.contiguous_format)).div_(self.size)
 
     def agree(self, value: int) -> int:
         """Rank 0's value, on all workers."""

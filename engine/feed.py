@@ -85,16 +85,16 @@ class Feed:
         mine_B = self.workers.share(places_B)
         lent = len(mine_B) == 0  # a last batch smaller than the number of workers
         if lent:
-            mine_B = places_B[: 0 if self.empty else 1]
+            mine_B = places_B[: 0 if self.empty or self.unlabelled is not None else 1]
         batch = self.data.train.batch(self._moved(mine_B))
         batch, examples, more_B = self._with_unlabelled(batch, len(places_B), step)
         aims = batch.views[0].clone() if self.reconstructs else None
-        batch = self._attacked(batch, mine_B, step)
+        batch = self._attacked(batch, mine_B)
         batch = self._varied(batch, step)
         if self.trial.mixup:
             batch, aims = self._mixed(batch, places_B, mine_B, step)
         places = torch.cat([mine_B, more_B]).to(self.workers.device, non_blocking=True)
-        return Taken(batch, aims, len(places_B), examples, 0.0 if lent else 1.0, places)
+        return Taken(batch, aims, len(places_B), examples, 0.0 if lent and len(mine_B) else 1.0, places)
 
     def _moved(self, places_B: Tensor) -> Tensor:
         """Images are taken by places on their device, texts on the CPU, which has to know the lengths."""
@@ -123,15 +123,15 @@ class Feed:
             attacked = augment(attacked, settings, seed, step, rows)
         return replace(batch, views=views, attacked=attacked)
 
-    def _attacked(self, batch: Batch, mine_B: Tensor, step: int) -> Batch:
+    def _attacked(self, batch: Batch, mine_B: Tensor) -> Batch:
         """The batch with this epoch's frozen perturbations, or with the rows to perturb in the step."""
         picked_N = self.state.picked
         if picked_N is None:
             return batch
-        at_B = picked_N[mine_B]  # on the CPU, so that nothing waits for the device
+        others = torch.full((batch.extra,), -1)  # unlabelled rows are never drawn
+        at_B = torch.cat([picked_N[mine_B], others])  # on the CPU, so that nothing waits for the device
         if self.refreshed:
-            chosen = (at_B >= 0).nonzero()[:, 0].to(self.workers.device, non_blocking=True)
-            return replace(batch, chosen=chosen)
+            return replace(batch, chosen=(at_B >= 0).nonzero()[:, 0])
         assert self.state.frozen is not None
         at_B = at_B.to(self.workers.device, non_blocking=True)
         x_BCHW = batch.views[0]
@@ -142,8 +142,11 @@ class Feed:
         """Images and labels mixed with those of their partners in the global batch."""
         seed, size = self.trial.seed, len(places_B)
         weight = mixup_weight(seed, step, self.trial.mixup)
-        partners_B = self.workers.share(places_B[mixup_partners(seed, step, size, torch.device("cpu"))])
-        other = self._varied(self.data.train.batch(self._moved(partners_B[: len(mine_B)])), step)
+        others_B = places_B[mixup_partners(seed, step, size, torch.device("cpu"))]
+        partners_B = self.workers.share(others_B)
+        if len(partners_B) < len(mine_B):  # for a lent example
+            partners_B = others_B[: len(mine_B)]
+        other = self._varied(self.data.train.batch(self._moved(partners_B)), step)
         assert batch.labels is not None
         assert other.labels is not None
         classes = self.data.info.classes
@@ -163,7 +166,8 @@ def joined(batch: Batch, more: Batch) -> Batch:
     if more.labels is not None and labels is not None:
         labels = torch.cat([labels, more.labels])
     index = torch.cat([batch.index, more.index])
-    return Batch((torch.cat(views),), labels, index, lengths, extra=len(more))
+    pseudo = more.labels is not None
+    return Batch((torch.cat(views),), labels, index, lengths, extra=len(more), pseudo=pseudo)
 
 
 def permutation(seed: int, use: str, number: int, size: int) -> Tensor:

@@ -11,6 +11,7 @@ from engine import objective
 from engine.branches import Branches
 from engine.distributed import Workers
 from engine.models.base import INPUT
+from engine.models.dropout import Noise
 from engine.objective import Value
 from engine.passes import Passes, Precision
 from engine.slots.slots import Slots
@@ -77,11 +78,14 @@ class Gradients:
             last = sync and number == len(parts) - 1
             with self.passes.frozen(not live):
                 found.append(self._part(part, point.part(rows), weight, wanted, last))
-        if len(found) == 1:
-            return found[0]
-        gradients = {n: torch.stack([f.gradients[n] for f in found]).sum(0) for n in wanted if n != INPUT}
+        # Exchanged once a pass: workers may have different numbers of parts.
+        names = tuple(n for n in wanted if n != INPUT)
+        summed = {n: sum((f.gradients[n] for f in found[1:]), found[0].gradients[n]) for n in names}
+        gradients = {n: self.workers.mean(g) for n, g in summed.items()}
         if INPUT in wanted:
             gradients[INPUT] = torch.cat([f.gradients[INPUT] for f in found])
+        if len(found) == 1:
+            return Found(found[0].loss, found[0].logits, gradients)
         loss = torch.stack([f.loss for f in found]).sum()
         return Found(loss, torch.cat([f.logits for f in found]), gradients)
 
@@ -97,19 +101,22 @@ class Gradients:
             see = Branches(self.passes, self.slots, turn, point, self.state, self.seed)
             return objective.evaluate(self.slots.objective, see, turn.aims, turn.epoch)
 
+        with self.passes.noise(Noise(self.seed, turn.step, turn.batch.index)):
+            if learn:
+                value, found = self.passes.learn(compute, turn.scale * weight, names, sync)
+            else:
+                value = compute()
+                found = self.passes.probe(value.total * turn.scale, names, r if INPUT in wanted else None)
         if learn:
-            value, found = self.passes.learn(compute, turn.scale * weight, names, sync)
             g = {n: self._cut(n, found[n]) / weight for n in names}
             if INPUT in wanted and r is not None and r.grad is not None:
                 g[INPUT] = r.grad / (weight * self.workers.size)
         else:
-            value = compute()
-            found = self.passes.probe(value.total * turn.scale, names, r if INPUT in wanted else None)
             g = {n: self._cut(n, found[n]) for n in names}
             if INPUT in found:
                 g[INPUT] = found[INPUT] / self.workers.size
         return Found(value.total.detach(), value.logits.detach(), g)
 
     def _cut(self, name: str, g: Tensor) -> Tensor:
-        """The part of a gradient that defines a perturbation, averaged over the workers."""
-        return self.workers.mean(g[self.looked_up[name]] if name in self.looked_up else g)
+        """The part of a worker's gradient that defines a perturbation."""
+        return g[self.looked_up[name]] if name in self.looked_up else g

@@ -25,13 +25,15 @@ class Aims:
         labels: y_L int64, probabilities y_LC, or the pixels (L, ...) of a model that reconstructs; of the
             first L rows of the batch.
         labelled: examples with labels in the *global* batch. examples: all of them.
-        extra: trailing rows of this worker's part that are pseudo-labelled.
+        extra: trailing rows of this worker's part that are pseudo-labelled; 0 where they have no labels.
+        pseudo: whether the rows beside the labelled ones are pseudo-labelled, on any worker.
     """
 
     labels: Tensor
     labelled: int
     examples: int
     extra: int = 0
+    pseudo: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Value:
     Attributes:
         total: sum over the labelled examples; a divergence over all examples, or the entropy of the
             unlabelled ones, weighs as much as if each were averaged over its own number. Shape ().
-        logits: of the natural branch, of the attacked one where no term needs the natural.
+        logits: of the natural branch, of the first term's where nothing needs the natural.
     """
 
     total: Tensor
@@ -119,7 +121,8 @@ def evaluate(settings: Objective, see: See, aims: Aims, epoch: float) -> Value:
             share = aims.labelled / (aims.examples - aims.labelled)
             parts.append(settings.entropy * share * entropy(rest).sum())
     total = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
-    return Value(total, see("natural" if settings.natural or _predicts(settings) else "attack"))
+    natural = settings.natural or settings.entropy or _predicts(settings)
+    return Value(total, see("natural" if natural else settings.terms[0].branch))
 
 
 def _term(term: Term, settings: Objective, see: See, aims: Aims) -> Tensor:
@@ -134,16 +137,22 @@ def _term(term: Term, settings: Objective, see: See, aims: Aims) -> Tensor:
         p_L = p_BC[: len(aims.labels)].softmax(1).gather(1, aims.labels[:, None])[:, 0]
         lost_L = divergence("kl", p_BC, q_BC)[: len(aims.labels)] * (1.0000001 - p_L)
         return _weighed(lost_L, settings, aims)
-    share = aims.labelled / aims.examples
-    return share * _weighed(divergence(term.divergence, p_BC, q_BC), settings, aims)
+    lost_B = divergence(term.divergence, p_BC, q_BC)
+    if aims.pseudo:
+        return _weighed(lost_B, settings, aims)
+    return aims.labelled / aims.examples * lost_B.sum()
 
 
 def _weighed(lost_B: Tensor, settings: Objective, aims: Aims) -> Tensor:
-    """The sum over the rows, pseudo-labelled ones by their weight."""
-    if not aims.extra or settings.unlabelled == 1:
+    """The sum over the labelled rows, and over the pseudo-labelled ones by their weight and number.
+
+    Source: AWP, Eq. 4: both losses are means, over the labelled and over the pseudo-labelled examples.
+    """
+    if not aims.extra:
         return lost_B.sum()
     cut = len(lost_B) - aims.extra
-    return lost_B[:cut].sum() + settings.unlabelled * lost_B[cut:].sum()
+    share = aims.labelled / (aims.examples - aims.labelled)
+    return lost_B[:cut].sum() + settings.unlabelled * share * lost_B[cut:].sum()
 
 
 def _predicts(settings: Objective) -> bool:

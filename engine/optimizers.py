@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine.config import Trial
 from engine.step import Stepper
@@ -71,7 +71,10 @@ class Updates:
                 w = self.network.get_parameter(name)
                 if w.grad is not None:
                     w.grad.add_(v, alpha=decay)
+        lr = self.optimizer.param_groups[0]["lr"] * decay
         if self.scaler.is_enabled():
+            if decoupled and shifted:
+                lr = torch.where(self._finite(), lr, 0.0)
             self.scaler.step(self.optimizer)
             self.scaler.update()
         else:
@@ -79,8 +82,12 @@ class Updates:
         if decoupled:
             with torch.no_grad():
                 for name, v in shifted.items():
-                    lr = self.optimizer.param_groups[0]["lr"]
-                    self.network.get_parameter(name).sub_(lr * decay * v)
+                    self.network.get_parameter(name).sub_(lr * v)
+
+    def _finite(self) -> Tensor:
+        """Whether all gradients are, (): else the loss scale's optimiser takes no step."""
+        grads = [w.grad.isfinite().all() for w in self.network.parameters() if w.grad is not None]
+        return torch.stack(grads).all()
 
     def between(self) -> None:
         """An update with further passes over the same batch to come."""

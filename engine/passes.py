@@ -40,7 +40,7 @@ class Passes:
         self.joint = workers.wrap(network)
         self.norms = tuple(m for m in network.modules() if isinstance(m, NORMS))
         self.drops = any(site.p > 0 for site in sites(network).values())
-        self.half = HALF.get(precision)
+        self.half: torch.dtype | None = HALF.get(precision)
         self.scaler = torch.amp.GradScaler(workers.device.type, enabled=precision == "fp16")
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -56,6 +56,15 @@ class Passes:
         with self.autocast():
             found = logits_of(self.network, self.network, batch, r, clamp, view)
         return found if self.half is None else found.float()
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Float32 inside the block, for differences that half precision would lose."""
+        half, self.half = self.half, None
+        try:
+            yield
+        finally:
+            self.half = half
 
     def noise(self, noise: Noise) -> AbstractContextManager[None]:
         """Dropout draws its masks from ``noise`` inside the block."""
@@ -96,6 +105,14 @@ class Passes:
     def scaled(self, loss: Tensor) -> Tensor:
         """The loss times the loss scale of half precision."""
         return self.scaler.scale(loss) if self.scaler.is_enabled() else loss
+
+    def summed(self, lost_B: Tensor) -> Tensor:
+        """The sum, of which each example's own perturbation takes its gradient.
+
+        The loss scale is one for means: it would take the gradients of single examples out of range, and
+        their attacks would stand still. Directions do not depend on the factor.
+        """
+        return self.scaled(lost_B.sum() / len(lost_B)) if self.scaler.is_enabled() else lost_B.sum()
 
     def probe(self, loss: Tensor, names: tuple[str, ...], r: Tensor | None = None) -> dict[str, Tensor]:
         """Gradients of the targets alone, leaving ``.grad`` as it is."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from torch import Tensor
 from engine.adversaries import attack
 from engine.data.examples import Batch, Examples
 from engine.gradients import Gradients
+from engine.models.dropout import Noise
 from engine.objective import Aims, supervised
 from engine.perturb.modes import attackable
 from engine.perturb.random import derive
@@ -20,7 +23,7 @@ from engine.slots.slots import Slots
 from engine.turn import Turn
 
 BATCH = 512
-"""Examples in one pass; scores and perturbations do not depend on it in eval mode but for rounding."""
+"""Examples in one pass of all workers; in eval mode nothing depends on it but for rounding."""
 
 
 def begin_epoch(gradients: Gradients, examples: Examples, slots: Slots, epoch: int) -> None:
@@ -28,7 +31,7 @@ def begin_epoch(gradients: Gradients, examples: Examples, slots: Slots, epoch: i
     selection, state = slots.selection, gradients.state
     if selection is None:
         return
-    norms_N = scores(gradients, examples, selection).numpy()
+    norms_N = scores(gradients, examples, selection, epoch).numpy()
     picked = pick(norms_N, selection, derive(gradients.seed, "pick", epoch) % 2**32)
     state.picked = torch.full((len(examples),), -1, dtype=torch.int64)
     state.picked[torch.from_numpy(picked)] = torch.arange(len(picked))
@@ -36,7 +39,7 @@ def begin_epoch(gradients: Gradients, examples: Examples, slots: Slots, epoch: i
         state.frozen = _perturbations(gradients, examples, slots.input, torch.from_numpy(picked), epoch)
 
 
-def scores(gradients: Gradients, examples: Examples, selection: Selection) -> Tensor:
+def scores(gradients: Gradients, examples: Examples, selection: Selection, epoch: int = 0) -> Tensor:
     """||grad_{x_i} L_i||^power of every training example, float64 (N,), on the CPU.
 
     One forward and one input-backward pass a batch: row i of the gradient of the summed losses is the
@@ -47,9 +50,10 @@ def scores(gradients: Gradients, examples: Examples, selection: Selection) -> Te
     workers = gradients.workers
     found_N = torch.zeros(len(examples), dtype=torch.float64, device=workers.device)
     with attackable(gradients.network, selection.mode), gradients.passes.frozen():
-        for places_B in torch.split(workers.share(torch.arange(len(examples))), BATCH):
+        for places_B in _shares(torch.arange(len(examples)), gradients):
             batch = _batch(examples, places_B)
-            norms_B = _norms(gradients, batch)
+            with gradients.passes.noise(Noise(gradients.seed, epoch, batch.index)):
+                norms_B = _norms(gradients, batch)
             found_N[places_B.to(workers.device)] = norms_B.double() ** selection.power
     return workers.total(found_N).cpu()
 
@@ -77,9 +81,11 @@ def _norms(gradients: Gradients, batch: Batch) -> Tensor:
     assert batch.labels is not None
     shape = input_shape(gradients.network, batch)
     r = torch.zeros(shape, device=gradients.workers.device, requires_grad=True)
+    half = gradients.passes.scaler.is_enabled()
     logits_BC = gradients.passes.logits(batch, 0, r)
+    # One factor for all examples: the norms are looked at relative to their sum.
     lost = supervised(logits_BC, batch.labels).sum()
-    g = torch.autograd.grad(lost, r)[0]
+    g = torch.autograd.grad(gradients.passes.scaled(lost / BATCH) if half else lost, r)[0]
     norms_B: Tensor = torch.linalg.vector_norm(g.float().flatten(1), dim=1)
     return norms_B
 
@@ -91,13 +97,21 @@ def _perturbations(
     workers = gradients.workers
     shape = input_shape(gradients.network, _batch(examples, picked[:1]))
     frozen = torch.zeros(len(picked), *shape[1:], device=workers.device)
-    for rows in torch.split(workers.share(torch.arange(len(picked))), BATCH):
+    for rows in _shares(torch.arange(len(picked)), gradients):
         batch = _batch(examples, picked[rows])
         assert batch.labels is not None
         aims = Aims(batch.labels, len(batch), len(batch))
         turn = Turn(batch, aims, epoch, 1.0)
         frozen[rows.to(workers.device)] = attack(slot, turn, gradients)
     return workers.total(frozen)
+
+
+def _shares(places_N: Tensor, gradients: Gradients) -> Iterator[Tensor]:
+    """This worker's part of each batch: as many parts on all workers, who may share a batch's statistics."""
+    for places_B in torch.split(places_N, BATCH):
+        mine_B = gradients.workers.share(places_B)
+        if len(mine_B) or gradients.passes.norms:
+            yield mine_B
 
 
 def _batch(examples: Examples, places_B: Tensor) -> Batch:

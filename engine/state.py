@@ -19,8 +19,9 @@ class State:
         replay: perturbation r_B... of free adversarial training, by place in the global batch.
         ensemble: Z_NC, moving average of the predictions of each training example.
         updates: how many epochs each row of it holds, (N, 1).
-        current: sum of this epoch's predictions so far, of this worker's examples (N, C).
-        picked: place of each training example among the attacked ones of this epoch, -1 for the others.
+        current: sum of this epoch's predictions so far, of this worker's examples, float64 (N, C).
+        picked: place of each training example among the attacked ones of this epoch, -1 for the others; on
+            the CPU.
         frozen: the perturbations of the attacked ones, where they are made at the start of an epoch.
     """
 
@@ -35,8 +36,10 @@ class State:
     def note(self, places_B: Tensor, logits_BC: Tensor) -> None:
         """Keep this epoch's predictions of some examples."""
         if self.current is None:
-            self.current = torch.zeros(self.size, logits_BC.shape[1], device=logits_BC.device)
-        self.current.index_add_(0, places_B, logits_BC.detach().float().softmax(1))
+            shape = (self.size, logits_BC.shape[1])
+            # Sums of a few float32 numbers are exact in float64, in whatever order the workers add them.
+            self.current = torch.zeros(shape, dtype=torch.float64, device=logits_BC.device)
+        self.current.index_add_(0, places_B, logits_BC.detach().float().softmax(1).double())
 
     def ensemble_logits(self, places_B: Tensor, natural_BC: Tensor, momentum: float) -> Tensor:
         """log of Z / (1 - alpha^t), the bias-corrected average; the prediction itself where t = 0."""
@@ -54,7 +57,7 @@ class State:
         """
         if self.current is None:
             return
-        z_NC = workers.total(self.current)
+        z_NC = workers.total(self.current).float()
         seen_N1 = z_NC.sum(1, keepdim=True)
         if self.ensemble is None or self.updates is None:
             self.ensemble, self.updates = torch.zeros_like(z_NC), torch.zeros_like(seen_N1)
@@ -73,6 +76,6 @@ class State:
     def restore(self, saved: dict[str, Tensor], workers: Workers) -> None:
         """Take up what :meth:`saved` returned; rank 0 takes the epoch's predictions of all workers."""
         for name, value in saved.items():
-            setattr(self, name, value)
+            setattr(self, name, value.cpu() if name == "picked" else value)
         if workers.rank and self.current is not None:
             self.current = torch.zeros_like(self.current)

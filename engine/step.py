@@ -21,7 +21,6 @@ from engine.data.examples import Batch
 from engine.distributed import Workers
 from engine.gradients import Found, Gradients
 from engine.models.base import INPUT
-from engine.models.dropout import Noise
 from engine.objective import Aims
 from engine.passes import Precision
 from engine.perturb.inputs import Draw, direction, spread, within
@@ -100,18 +99,18 @@ class Stepper:
         """
         labels = batch.labels if aims is None else aims
         assert labels is not None
-        goal = Aims(labels, global_size, examples or global_size, batch.extra)
+        extra = batch.extra if batch.pseudo else 0
+        goal = Aims(labels, global_size, examples or global_size, extra, batch.pseudo)
         scale = share * self.workers.size / global_size
         turn = Turn(batch, goal, step, scale, epoch, places, micro)
-        self.shifted = {}
-        with self.of.passes.noise(Noise(self.seed, step, batch.index)):
-            if isinstance(self.slots.input, Replay):
-                return self._replay(self.slots.input, turn, update)
-            v, point = self._worst_case(turn)
-            if not v:
-                return self._learn(turn, point)
-            with perturbed(self.network, v):
-                return self._learn(turn, point)
+        self.shifted, self.of.looked_up = {}, {}
+        if isinstance(self.slots.input, Replay):
+            return self._replay(self.slots.input, turn, update)
+        v, point = self._worst_case(turn)
+        if not v:
+            return self._learn(turn, point)
+        with perturbed(self.network, v):
+            return self._learn(turn, point)
 
     def _worst_case(self, turn: Turn) -> tuple[dict[str, Tensor], Point]:
         """v, and the point with x'."""
@@ -162,28 +161,30 @@ class Stepper:
             return spread(self._draw(turn), shape, slot.epsilon, content(turn.batch))
         like = turn.batch.views[0]
         if self.state.replay is None:
-            self.state.replay = like.new_zeros(turn.aims.labelled, *shape[1:])
+            self.state.replay = like.new_zeros(turn.aims.examples, *shape[1:])
         return self.state.replay[self._mine(turn)] if turn.scale else torch.zeros_like(like)
 
     def _carry(self, r: Tensor, turn: Turn) -> None:
         """Keep the perturbation by place in the global batch, on all workers."""
         assert self.state.replay is not None
-        mine, count = self._mine(turn), turn.aims.labelled
+        mine, count = self._mine(turn), turn.aims.examples
         held = torch.zeros_like(self.state.replay[:count])
         if turn.scale:
             held[mine] = r
         self.state.replay[:count] = self.workers.total(held)
 
     def _mine(self, turn: Turn) -> Tensor:
-        """Places of this worker's examples in the global batch."""
-        return self.workers.share(torch.arange(turn.aims.labelled, device=self.workers.device))
+        """Places of this worker's examples in the global batch, the unlabelled ones behind the others."""
+        place_B = torch.arange(turn.aims.examples, device=self.workers.device)
+        parts = place_B.tensor_split([turn.aims.labelled])
+        return torch.cat([self.workers.share(part) for part in parts])
 
     def _draw(self, turn: Turn) -> Draw:
         return Draw(self.seed, turn.step, turn.batch.index)
 
     def _clean(self, turn: Turn, found: Found) -> Clean:
         labels = turn.aims.labels
-        count = len(labels) - turn.aims.extra if len(labels) == len(turn.batch) else len(labels)
+        count = len(labels) - turn.aims.extra
         correct = torch.zeros((), dtype=torch.int64, device=found.loss.device)
         if labels.dim() == 1 or labels.shape[1:] == found.logits.shape[1:]:
             hard = labels if labels.dim() == 1 else labels.argmax(1)

@@ -197,10 +197,10 @@ class _Run:
             if signal == "stop":
                 return "stopped"
             metrics = self._close_epoch()
-            signal = self._signal(Event(self.progress.epoch, 0, metrics))
+            signal = self._signal(Event(self.progress.epoch, 0, metrics), may_be_due=True)
             if not (watch.finite(metrics["train.loss"]) and watch.finite(metrics["val.loss"])):
                 return "diverged"
-            self._heed(signal, due=time.monotonic() - self.saved_at > self.checkpoint_seconds)
+            self._heed(signal)
             if signal == "stop" and self.progress.epoch < self.trial.epochs:
                 return "stopped"
         return "completed"
@@ -315,17 +315,21 @@ class _Run:
         if keep in ("last", "both", "all"):
             self.saved(checkpoint.save_weights(self.folder, "last", _copy(self.network)))
 
-    def _signal(self, event: Event) -> Signal:
-        """The report's answer to rank 0, on all workers."""
+    def _signal(self, event: Event, may_be_due: bool = False) -> Signal:
+        """The report's answer to rank 0, or that its clock says a checkpoint is due, on all workers."""
         answer = self.report(event) if self.workers.rank == 0 else "continue"
+        due = may_be_due and time.monotonic() - self.saved_at > self.checkpoint_seconds
+        if answer == "continue" and due:
+            answer = "checkpoint"
         return SIGNALS[self.workers.agree(SIGNALS.index(answer))]
 
-    def _heed(self, signal: Signal, due: bool = False) -> None:
-        """Write a checkpoint where one is asked for or due."""
-        if signal != "continue" or due:
-            self.progress.method = self.state.saved(self.workers)
-            self.progress.scaler = self.stepper.of.passes.scaler.state_dict()
-        if self.folder is None or self.workers.rank or (signal == "continue" and not due):
+    def _heed(self, signal: Signal) -> None:
+        """Write a checkpoint where one is asked for."""
+        if signal == "continue":
+            return
+        self.progress.method = self.state.saved(self.workers)
+        self.progress.scaler = self.stepper.of.passes.scaler.state_dict()
+        if self.folder is None or self.workers.rank:
             return
         with self._timed("checkpoint"):
             model, optimizer = self.network.state_dict(), self.optimizer.state_dict()

@@ -40,7 +40,8 @@ class Turn:
         for first in range(0, size, self.micro):
             rows = slice(first, min(first + self.micro, size))
             batch = self.batch.part(rows.start, rows.stop)
-            aims = replace(self.aims, labels=self.aims.labels[rows], extra=batch.extra)
+            extra = batch.extra if self.aims.pseudo else 0
+            aims = replace(self.aims, labels=self.aims.labels[rows], extra=extra)
             places = None if self.places is None else self.places[rows]
             yield rows, replace(self, batch=batch, aims=aims, places=places)
 

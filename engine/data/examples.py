@@ -29,9 +29,10 @@ class Batch:
         lengths: text only: lengths_B, int64, on the CPU, where ``pack_padded_sequence`` wants it.
         extra: how many of the last rows were added from the unlabelled examples; ``labels`` covers them
             too where they are pseudo-labelled, and is shorter than the batch where they are not.
+        pseudo: whether ``extra`` rows are pseudo-labelled, also where this worker has none of them.
         attacked: the examples with perturbations that were made before the step (adaptive adversarial
             training), shaped as ``views[0]``; None where an attack is made in the step, or none.
-        chosen: rows of the batch that are attacked, int64 (n,), on the views' device; None for all.
+        chosen: rows of the batch that are attacked, int64 (n,), on the CPU; None for all.
     """
 
     views: tuple[Tensor, ...]
@@ -39,6 +40,7 @@ class Batch:
     index: Tensor
     lengths: Tensor | None = None
     extra: int = 0
+    pseudo: bool = False
     attacked: Tensor | None = None
     chosen: Tensor | None = None
 
@@ -47,10 +49,10 @@ class Batch:
         return len(self.index)
 
     def rows(self, rows: Tensor) -> Batch:
-        """Some labelled rows of one view, in any order."""
-        lengths = None if self.lengths is None else self.lengths[rows.cpu()]
-        return Batch((self.views[0][rows],), self.labels[rows] if self.labels is not None else None,
-                     self.index[rows], lengths)  # fmt: skip
+        """Some labelled rows of one view, in any order; ``rows`` is on the CPU, which knows the lengths."""
+        at = rows.to(self.index.device, non_blocking=True)
+        return Batch((self.views[0][at],), self.labels[at] if self.labels is not None else None,
+                     self.index[at], None if self.lengths is None else self.lengths[rows])  # fmt: skip
 
     def part(self, first: int, end: int) -> Batch:
         """Rows ``first`` to ``end``, without ``chosen``."""
@@ -60,6 +62,7 @@ class Batch:
             index=self.index[first:end],
             lengths=None if self.lengths is None else self.lengths[first:end],
             extra=max(0, min(end, len(self)) - max(first, len(self) - self.extra)),
+            pseudo=self.pseudo,
             attacked=None if self.attacked is None else self.attacked[first:end],
         )
 

@@ -14,7 +14,7 @@ class Config(trades.Config):
     """min over theta of  rho(labelled) + unlabelled * rho(pseudo-labelled),  rho being TRADES' loss.
 
     Pseudo-labels come from a standard model, the trial's parent: ``init: {from: {method: standard},
-    pseudo_label: true}``, and the examples from ``data.extra`` or ``data.labelled``; a batch holds
+    use: labels}``, and the examples from ``data.extra`` or ``data.labelled``; a batch holds
     ``batch_size`` labelled and ``unlabelled_batch`` pseudo-labelled ones (half and half as published).
 
     Attributes:

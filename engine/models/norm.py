@@ -64,8 +64,8 @@ class MeanOnlyBatchNorm2d(nn.Module):
         """
         if not self.shared:
             return sum_C, count
-        counted = _SumOverWorkers.apply(torch.cat([sum_C, sum_C.new_tensor([count])]))
-        return counted[:-1], counted[-1].detach()
+        counted = _SumOverWorkers.apply(torch.cat([sum_C, sum_C.new_full((1,), count)]))
+        return counted[:-1], counted[-1].detach().clamp_min(1)
 
     def extra_repr(self) -> str:
         """Shown by ``print(network)``."""
@@ -94,23 +94,32 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         others = [d for d in range(input.dim()) if d != 1]
         shape = [1, -1] + [1] * (input.dim() - 2)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
-        count = x.new_tensor([x.numel() // max(x.shape[1], 1)])
+        count = x.new_full((1,), x.numel() // max(x.shape[1], 1))
         summed = _SumOverWorkers.apply(torch.cat([x.sum(others), count]))
-        n, mean_C = summed[-1].detach(), summed[:-1] / summed[-1].detach()
+        n = summed[-1].detach().clamp_min(1)
+        mean_C = summed[:-1] / n
         centred = x - mean_C.view(shape)
         var_C = _SumOverWorkers.apply(centred.square().sum(others)) / n
-        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
-            with torch.no_grad():
-                unbiased_C = var_C * (n / (n - 1).clamp_min(1))
-                self.running_mean.lerp_(mean_C.to(self.running_mean.dtype), self.momentum or 0.0)
-                self.running_var.lerp_(unbiased_C.to(self.running_var.dtype), self.momentum or 0.0)
-                if self.num_batches_tracked is not None:
-                    self.num_batches_tracked.add_(1)
+        if self.track_running_stats:
+            self._track(mean_C.detach(), var_C.detach(), n)
         y = centred * (var_C + self.eps).rsqrt().view(shape)
         if self.affine:
             y = y * self.weight.view(shape) + self.bias.view(shape)
         normalised: Tensor = y.to(input.dtype)
         return normalised
+
+    @torch.no_grad()
+    def _track(self, mean_C: Tensor, var_C: Tensor, n: Tensor) -> None:
+        """Move the running statistics; without a momentum they are the means over all batches."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        weight: Tensor | float = self.momentum or 0.0
+        if self.momentum is None:
+            weight = self.num_batches_tracked.to(self.running_mean.dtype).reciprocal()
+        unbiased_C = var_C * (n / (n - 1).clamp_min(1))
+        self.running_mean.lerp_(mean_C.to(self.running_mean.dtype), weight)
+        self.running_var.lerp_(unbiased_C.to(self.running_var.dtype), weight)
 
 
 class _SumOverWorkers(torch.autograd.Function):

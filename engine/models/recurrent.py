@@ -95,9 +95,7 @@ def final_states(rnn: nn.LSTM | nn.GRU, h_BTD: Tensor, lengths_B: Tensor) -> Ten
         h_BTD: embedded texts. lengths_B: their lengths, on the CPU.
     """
     if h_BTD.is_cuda:
-        found = rnn(_packed(h_BTD, lengths_B))[1]
-        final_LBH: Tensor = found[0] if isinstance(rnn, nn.LSTM) else found
-        return torch.cat(tuple(final_LBH[-1 - rnn.bidirectional :]), dim=1)
+        return packed_run(rnn, h_BTD, lengths_B)[1]
     states_BTS = all_states(rnn, h_BTD, lengths_B)
     last_BS = states_BTS[torch.arange(len(lengths_B)), lengths_B - 1]
     if not rnn.bidirectional:
@@ -118,8 +116,7 @@ def all_states(rnn: nn.LSTM | nn.GRU, h_BTD: Tensor, lengths_B: Tensor) -> Tenso
         rnn, h_BTD, lengths_B: as of :func:`final_states`.
     """
     if h_BTD.is_cuda:
-        states = rnn(_packed(h_BTD, lengths_B))[0]
-        return pad_packed_sequence(states, batch_first=True, total_length=h_BTD.shape[1])[0]
+        return packed_run(rnn, h_BTD, lengths_B)[0]
     for layer in range(rnn.num_layers):
         states_BTS = _run(rnn, f"l{layer}", h_BTD)
         if rnn.bidirectional:
@@ -129,18 +126,31 @@ def all_states(rnn: nn.LSTM | nn.GRU, h_BTD: Tensor, lengths_B: Tensor) -> Tenso
     return h_BTD
 
 
-def _packed(h_BTD: Tensor, lengths_B: Tensor) -> nn.utils.rnn.PackedSequence:
-    return pack_padded_sequence(h_BTD, lengths_B, batch_first=True, enforce_sorted=False)
+def packed_run(rnn: nn.LSTM | nn.GRU, h_BTD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    """All states_BTS, zero past the end of a text, and the final ones (B, S), of packed texts.
+
+    The rows are put in order here, by lengths that are known on the CPU: torch's own ordering of them
+    (``enforce_sorted=False``) and back waits for the device each time.
+    """
+    falling_B, order_B = lengths_B.sort(descending=True, stable=True)
+    to_B, back_B = (p.to(h_BTD.device, non_blocking=True) for p in (order_B, order_B.argsort()))
+    packed = pack_padded_sequence(h_BTD.index_select(0, to_B), falling_B, batch_first=True)
+    states, end = rnn(packed)
+    final_LBH: Tensor = end[0] if isinstance(rnn, nn.LSTM) else end
+    final_BS = torch.cat(tuple(final_LBH[-1 - rnn.bidirectional :]), dim=1)
+    states_BTS = pad_packed_sequence(states, batch_first=True, total_length=h_BTD.shape[1])[0]
+    return states_BTS.index_select(0, back_B), final_BS.index_select(0, back_B)
 
 
 def _run(rnn: nn.LSTM | nn.GRU, place: str, h_BTD: Tensor) -> Tensor:
     """States_BTH of one layer in one direction, first token first."""
     weights: list[Tensor] = [getattr(rnn, f"{name}_{place}") for name in _WEIGHTS.values()]
     start_1BH = h_BTD.new_zeros(1, len(h_BTD), rnn.hidden_size)
-    if isinstance(rnn, nn.LSTM):
-        start = [start_1BH, start_1BH]
-        return torch.lstm(h_BTD, start, weights, True, 1, 0.0, rnn.training, False, True)[0]
-    return torch.gru(h_BTD, start_1BH, weights, True, 1, 0.0, rnn.training, False, True)[0]
+    with torch.autocast("cpu", enabled=False):  # oneDNN has no LSTM in float16
+        if isinstance(rnn, nn.LSTM):
+            start = [start_1BH, start_1BH]
+            return torch.lstm(h_BTD, start, weights, True, 1, 0.0, rnn.training, False, True)[0]
+        return torch.gru(h_BTD, start_1BH, weights, True, 1, 0.0, rnn.training, False, True)[0]
 
 
 def _turned(h_BTD: Tensor, lengths_B: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def content(batch: Batch) -> Tensor | None:
         return None
     place_T = torch.arange(batch.views[0].shape[1])
     inside_BT = place_T < batch.lengths[:, None]
-    return inside_BT[:, :, None].to(batch.index.device)
+    return inside_BT[:, :, None].to(batch.index.device, non_blocking=True)
 
 
 def logits_of(

@@ -19,6 +19,7 @@ import torch
 
 from engine import checkpoint
 from engine.checkpoint import Progress, load_weights
+from engine.components import names
 from engine.config import Trial
 from engine.errors import InputError
 from engine.identity import trial_key
@@ -65,6 +66,46 @@ def test_stopped_at_every_step_and_resumed(
         resumed, found = run(trial, folder)
         assert same(found, weights), number
         assert timeless(resumed) == timeless(whole), number
+
+
+PRECISE = {"precision": "fp16", "model": {"name": "normed", "dropout": 0.2}}
+CONTESTS = {
+    "attacks": {"fgsm": {"name": "fgsm", "epsilon": 0.1}},
+    "watch_test": True,
+    "patience": 1,
+    "schedule": "ramps",
+    "optimizer": {"name": "adamw", "lr": 1e-3},
+    "epochs": 3,
+}
+CARRIED: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in names("methods")},
+    "fp16": ("at_awp", {**PRECISE, "optimizer": "adamw"}),
+    "fp16_free": ("free_at", PRECISE),
+    "contests": ("fgsm", CONTESTS),
+}
+
+
+@pytest.mark.parametrize("name", list(CARRIED))
+def test_every_method_goes_on_where_it_was_stopped(
+    make_lively: Make, parents: Any, run: Any, same: Any, tmp_path: Path, name: str
+) -> None:
+    """At a random step of an epoch, and at the end of one."""
+    method, changes = CARRIED[name]
+    trial = make_lively(method, **changes)
+    options = {"parent": parents(trial), "keep": "all"}
+    counter = At(0, "stop")
+    whole, weights = run(trial, tmp_path / "whole", counter, **options)
+    steps = counter.events // len(whole.history)  # events of an epoch: its steps and its end
+    for number in (random.randint(1, steps - 1), steps, random.randint(steps + 1, 2 * steps - 1)):
+        folder = tmp_path / str(number)
+        stopped, _ = run(trial, folder, At(number, "stop"), **options)
+        assert stopped.status == "stopped"
+        resumed, found = run(trial, folder, **options)
+        assert same(found, weights), number
+        assert timeless(resumed) == timeless(whole), number
+        kept = [path.name for path in (tmp_path / "whole").iterdir()]
+        for file in kept:
+            assert same(load_weights(folder / file, CPU), load_weights(tmp_path / "whole" / file, CPU))
 
 
 def test_a_stop_at_the_last_event_changes_nothing(

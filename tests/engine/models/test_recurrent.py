@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from engine.data.base import DataInfo
 from engine.models.catalog import config, describe
-from engine.models.recurrent import all_states, final_states
+from engine.models.recurrent import all_states, final_states, packed_run
 
 LENGTHS_B = torch.tensor([4, 1, 7, 6])
 CASES = [(nn.LSTM, 1, True), (nn.LSTM, 2, True), (nn.GRU, 1, True), (nn.GRU, 2, True), (nn.GRU, 1, False)]
@@ -57,6 +57,15 @@ def test_gradients_are_those_of_a_packed_run(kind: Any, layers: int, bidirection
     )
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found, wanted, strict=True))
     assert not found[0][1, 1:].any(), "none to the padding"
+
+
+@rnns
+def test_the_gpus_packed_run_puts_rows_in_order_and_back(kind: Any, layers: int, bidirectional: bool) -> None:
+    rnn, h_BTD = module(kind, layers, bidirectional)
+    states_BTS, final_BS = packed_run(rnn, h_BTD, LENGTHS_B)
+    wanted = packed(rnn, h_BTD)
+    assert torch.equal(states_BTS, wanted[0])
+    assert torch.equal(final_BS, wanted[1])
 
 
 def test_a_bilstm_by_hand() -> None:
