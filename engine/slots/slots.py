@@ -72,7 +72,8 @@ class Slots(Frozen):
         """The canonical form: slots that do nothing are empty.
 
         A slot that perturbs nothing is dropped together with its loss term, an attack that no term looks
-        at likewise. Where no ascent is left, so is the weight of the pass beside them.
+        at likewise. Where no ascent is left, so is the weight of the pass beside them. Only an attack can be
+        made before its step, or anew at perturbed weights.
         """
         input_, weight = (s.collapsed() if s else None for s in (self.input, self.weight))
         objective = self.objective.collapsed(isinstance(input_, (Attack, Virtual, Replay)))
@@ -80,11 +81,17 @@ class Slots(Frozen):
             input_ = None
         dropout = self.dropout.collapsed() if self.dropout and objective.uses("dropout") else None
         ascents = isinstance(input_, InputAscent) or isinstance(weight, Ascent)
+        selection = self.selection if input_ is not None else None
+        if selection is not None and not isinstance(input_, Attack):
+            selection = selection.model_copy(update={"perturbations": "refreshed"})
+        frozen = selection is not None and selection.perturbations == "frozen"
+        if isinstance(weight, Relative) and (frozen or not isinstance(input_, Attack)):
+            weight = weight.unalternated()
         return Slots(
             input=input_,
             weight=weight,
             clean=self.clean if ascents else 1.0,
-            selection=self.selection if input_ is not None else None,
+            selection=selection,
             dropout=dropout,
             objective=objective,
         )
