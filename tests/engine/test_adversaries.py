@@ -22,8 +22,24 @@ from engine.slots.weight import RandomRelative, Relative
 from engine.state import State
 from engine.turn import Point, Turn
 from tests.engine.oracles import (
-    HIDDEN, SEED, STEP, WEIGHTS, Named, by_x, ce, dropped, f, gradient, kl, pgd, rows_norm,
-    start_gaussian, start_uniform, step, theta_of, tiny,
+    HIDDEN,
+    SEED,
+    STEP,
+    WEIGHTS,
+    Named,
+    by_x,
+    ce,
+    dropped,
+    f,
+    gradient,
+    kl,
+    pgd,
+    rows_norm,
+    start_gaussian,
+    start_uniform,
+    step,
+    theta_of,
+    tiny,
 )  # fmt: skip
 
 AT = Objective(natural=0.0, terms=(Term(branch="attack", divergence="ce"),))
@@ -69,17 +85,18 @@ def by_formula(network: nn.Module, batch: Batch, slot: Attack) -> Tensor:
     return r
 
 
+FROM_PREDICTION = {"against": "prediction"}
 ATTACKS: list[dict[str, Any]] = [
     {"steps": 1, "start": "zero", "epsilon": 0.1},
     {"steps": 5, "epsilon": 0.2, "step_size": 0.07},
     {"steps": 5, "epsilon": 0.2, "step_size": 0.07, "clamp": None},
     {"steps": 5, "epsilon": 0.2, "step_size": 0.07, "clamp": (0.2, 0.7)},
     {"steps": 4, "epsilon": 0.2, "step_size": 0.07, "p": 0.5},
-    {"steps": 4, "start": "gaussian", "start_size": 0.001, "against": "prediction", "epsilon": 0.1, "step_size": 0.03},
+    {"steps": 4, "start": "gaussian", "start_size": 0.001, "step_size": 0.03, **FROM_PREDICTION},
     {"steps": 4, "norm": "l2", "epsilon": 0.5, "step_size": 0.2, "start": "zero", "clamp": None},
     {"steps": 4, "norm": "l2", "epsilon": 0.5, "step_size": 0.2, "start": "gaussian", "start_size": 0.3},
     {"steps": 3, "norm": "l2", "epsilon": 0.5, "step_size": 0.2, "start": "zero", "p": 0.4, "clamp": None},
-    {"steps": 4, "norm": "l2", "epsilon": 0.5, "step_size": 0.2, "start": "gaussian", "against": "prediction"},
+    {"steps": 4, "norm": "l2", "epsilon": 0.5, "step_size": 0.2, "start": "gaussian", **FROM_PREDICTION},
 ]  # fmt: skip
 
 
@@ -93,7 +110,7 @@ def test_an_attack_is_its_formula(settings: dict[str, Any]) -> None:
 
 
 def test_the_start_in_an_l2_ball_has_a_gaussian_direction_and_a_uniform_radius() -> None:
-    network, batch = tiny()
+    network, _ = tiny()
     many = Batch((torch.full((4000, 1, 2, 3), 0.5).double(),), torch.zeros(4000).long(), torch.arange(4000))
     slot = Attack(kind="attack", norm="l2", epsilon=0.4, steps=1, step_size=1e-12, clamp=None)
     r = attacked(network, many, slot).flatten(1)

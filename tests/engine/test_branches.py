@@ -1,4 +1,4 @@
-"""Adversarial dropout, views, virtual directions and ensembles against brute force and formulas in float64."""
+"""Adversarial dropout, views, virtual directions, ensembles: brute force and formulas in float64."""
 
 from __future__ import annotations
 
@@ -18,8 +18,24 @@ from engine.slots.objective import Objective, Term
 from engine.slots.slots import Slots
 from engine.state import State
 from tests.engine.oracles import (
-    HIDDEN, SEED, STEP, Named, Tiny, agree, by_x, ce, dropped, f, gradient, kl, probabilities, rows_norm,
-    squared, step, theta_of, tiny,
+    HIDDEN,
+    SEED,
+    STEP,
+    Named,
+    Tiny,
+    agree,
+    by_x,
+    ce,
+    dropped,
+    f,
+    gradient,
+    kl,
+    probabilities,
+    rows_norm,
+    squared,
+    step,
+    theta_of,
+    tiny,
 )  # fmt: skip
 
 ALL = torch.tensor(list(product([0.0, 1.0], repeat=HIDDEN)), dtype=torch.float64)
@@ -49,7 +65,7 @@ def best_masks(slot: AdversarialDropout, base: Tensor, j: Tensor) -> Tensor:
 def scaled(slot: AdversarialDropout, p: float, e: Tensor) -> Tensor:
     """A mask as it multiplies the units."""
     if slot.rescale:
-        return e * HIDDEN / e.sum(1, keepdim=True)
+        return e * HIDDEN / e.sum(1, keepdim=True).clip(min=1)
     return e if slot.base == "ones" else e / (1 - p)
 
 
@@ -64,7 +80,7 @@ def by_formula(network: Tiny, batch: Batch, slot: AdversarialDropout, term: Term
     at = torch.ones_like(e_s) if slot.jacobian_at == "ones" else e_s
     leaf = at.clone().requires_grad_()
     kept = 1 - p if slot.jacobian_at == "base" and slot.base == "bernoulli" else 1.0
-    factor = HIDDEN / at.sum(1, keepdim=True) if slot.rescale else 1 / kept
+    factor = HIDDEN / at.sum(1, keepdim=True).clip(min=1) if slot.rescale else 1 / kept
     lost = divergence(slot, natural.detach(), f(theta, x2, leaf * factor), y)
     j = torch.autograd.grad(lost.sum(), leaf)[0]
     e = best_masks(slot, e_s, j)
