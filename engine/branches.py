@@ -45,7 +45,7 @@ class Branches:
             logits = self.passes.logits(batch, 0, point.r, point.clamp)
         else:
             site = sites(self.passes.network)[self.slots.dropout.site]
-            with masked(self.passes.network, self._base(self.slots.dropout)), recorded(site):
+            with masked(self.passes.network, base_mask(self.slots.dropout)), recorded(site):
                 logits = self.passes.logits(batch, 0, point.r, point.clamp)
         if self.slots.objective.uses("ensemble"):
             assert self.turn.places is not None
@@ -55,11 +55,12 @@ class Branches:
     def _attack(self) -> Tensor:
         """f(x'): x' was made before the step, is made here (VAT), or by the input slot's attack."""
         batch = self.turn.batch
-        if batch.attacked is not None:
-            return self.passes.logits(replace(batch, views=(batch.attacked,)))
-        if isinstance(self.slots.input, Virtual):
-            return self.passes.logits(batch, 0, self._virtual(self.slots.input))
-        return self.passes.logits(batch, 0, self.point.attack)
+        with masked(self.passes.network, base_mask(self.slots.dropout)):
+            if batch.attacked is not None:
+                return self.passes.logits(replace(batch, views=(batch.attacked,)))
+            if isinstance(self.slots.input, Virtual):
+                return self.passes.logits(batch, 0, self._virtual(self.slots.input))
+            return self.passes.logits(batch, 0, self.point.attack)
 
     def _view(self) -> Tensor:
         noise = Noise(self.seed, self.turn.step, self.turn.batch.index, VIEW)
@@ -126,7 +127,10 @@ class Branches:
         """Logits_BC of the first or second copy of the examples, where an ascent has moved them to."""
         return self.passes.logits(self.turn.batch, views - 1, self.point.r, self.point.clamp)
 
-    @staticmethod
-    def _base(slot: AdversarialDropout) -> dict[str, Tensor]:
-        """All units on, where the base mask is all ones; else the site draws as usual."""
-        return {slot.site: torch.ones(())} if slot.base == "ones" else {}
+
+def base_mask(slot: AdversarialDropout | None) -> dict[str, Tensor]:
+    """All units on, where the base mask is all ones; else the site draws as usual.
+
+    Branches that are compared with the natural one need its mask, or they differ by the mask alone.
+    """
+    return {slot.site: torch.ones(())} if slot is not None and slot.base == "ones" else {}
