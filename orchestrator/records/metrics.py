@@ -11,6 +11,7 @@ from collections.abc import Iterable
 TRIAL_METRICS = ("val.accuracy", "val.loss", "test.accuracy", "test.loss")
 """What every trial measures."""
 
+
 def trial_metrics(attacks: Iterable[str]) -> tuple[str, ...]:
     """What a trial measures that validates under these attacks (their names in the trial).
 
