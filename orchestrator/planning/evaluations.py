@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from engine.config import Trial
-from engine.errors import InputError
+from engine.errors import InputError, did_you_mean
 from engine.evaluations.base import EvaluationConfig
 from engine.identity import data_hash, evaluation_key, trial_key
 from orchestrator.planning.cells import Cell, Point
@@ -69,14 +69,22 @@ def check(sweep: Sweep, cells: Iterable[Cell]) -> None:
     problems: dict[int, Problem] = {}
     for cell in cells:
         data, model = cell.trial.data.info(), cell.trial.model_info
+        there = checkpoints_of(cell.trial)
         for i, one in enumerate(sweep.asked):
             try:
+                if one.checkpoint not in there:
+                    raise InputError("checkpoint", repr(one.checkpoint), did_you_mean(one.checkpoint, there))
                 one.check(data, model)
             except InputError as error:
                 problem = refused(sweep, i, error)
                 of = f"{problem.text} (for {cell.trial.model['name']} on {cell.trial.data.name})"
                 problems.setdefault(i, replace(problem, text=of))
     sweep.source.fail(problems.values())
+
+
+def checkpoints_of(trial: Trial) -> list[str]:
+    """Names of the weights that a trial can keep, as :func:`engine.watch.contests` and the last epoch's."""
+    return ["best", "last", *(f"best.{name}" for name in (*trial.attacks, *["test"] * trial.watch_test))]
 
 
 def evaluations_of(cells: Iterable[Cell], sweep: Sweep, points: Sequence[Point]) -> list[Job]:
@@ -107,7 +115,7 @@ def _of_trial(
             data_hash=data,
             labels=labels,
             parent=key,
-            checkpoint="last" if one.checkpoint == "last" else "best",
+            checkpoint=one.checkpoint,
             evaluation=one.model_dump(mode="json"),
         )
         for one in asked

@@ -21,7 +21,7 @@ class Job:
         labels: its point's labels, for people to read.
         keep: which checkpoint stays.
         parent: key of the trial whose weights it starts from or evaluates, or None.
-        checkpoint: which checkpoint of the parent.
+        checkpoint: which checkpoint of the parent: ``best``, ``last``, ``best.NAME``.
         evaluation: settings of the evaluation; None for a trial to train.
     """
 
@@ -34,7 +34,7 @@ class Job:
     labels: dict[str, Any] = field(default_factory=dict)
     keep: Keep = "none"
     parent: str | None = None
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: str = "best"
     evaluation: dict[str, Any] | None = None
 
     @property

@@ -36,8 +36,13 @@ def kept(sweep: Sweep) -> Keep:
     """What the sweep's trials keep: what the file says, and what the evaluations look at."""
     keep = sweep.keep
     for one in sweep.asked:
-        keep = _both(keep, "last" if one.checkpoint == "last" else "best")
+        keep = _both(keep, _keeping(one.checkpoint))
     return keep
+
+
+def _keeping(checkpoint: str) -> Keep:
+    """What keeps a checkpoint; one of several best epochs, all of them."""
+    return "last" if checkpoint == "last" else "best" if checkpoint == "best" else "all"
 
 
 def _job(trial: Trial, cell: str, labels: dict[str, object], keep: Keep) -> Job:
@@ -61,7 +66,7 @@ def _add_with_parents(job: Job, jobs: dict[str, Job], sweep: Sweep) -> None:
         parent = Trial.model_validate(job.trial).parent()
         assert parent is not None
         known = jobs.get(job.parent) or _job(parent, cell_key(parent), {"parent": "yes"}, sweep.keep)
-        _add_with_parents(replace(known, keep=_both(known.keep, job.checkpoint)), jobs, sweep)
+        _add_with_parents(replace(known, keep=_both(known.keep, _keeping(job.checkpoint))), jobs, sweep)
     held = jobs.get(job.key)
     jobs[job.key] = job if held is None else replace(held, keep=_both(held.keep, job.keep))
 
@@ -70,7 +75,7 @@ def _both(one: Keep, other: Keep) -> Keep:
     """What is kept when both are asked for."""
     if "none" in (one, other) or one == other:
         return other if one == "none" else one
-    return "both"
+    return "all" if "all" in (one, other) else "both"
 
 
 def held(jobs: Sequence[Job], ledger: Ledger, again: Container[str] = ()) -> dict[str, Status]:

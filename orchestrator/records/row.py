@@ -71,8 +71,8 @@ class Row:
     finished: str = ""
     evaluations: Mapping[str, EvaluationRow] = field(default_factory=dict)
 
-    def measured(self, checkpoint: Literal["best", "last"]) -> dict[str, float]:
-        """Metrics of a checkpoint, and those of all evaluations as ``label.measure``."""
+    def measured(self, checkpoint: str) -> dict[str, float]:
+        """Metrics of the best or else the last epoch, and those of all evaluations as ``label.measure``."""
         found = dict(self.best if checkpoint == "best" else self.last)
         for label, evaluation in self.evaluations.items():
             found |= {f"{label}.{name}": value for name, value in evaluation.metrics.items()}

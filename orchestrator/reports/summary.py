@@ -32,8 +32,8 @@ class MetricLike(Protocol):
         ...
 
     @property
-    def checkpoint(self) -> Literal["best", "last"]:
-        """With which weights it is measured."""
+    def checkpoint(self) -> str:
+        """With which weights it is measured: ``best``, ``last``, of an evaluation also ``best.NAME``."""
         ...
 
 
@@ -43,7 +43,7 @@ class Measure:
 
     name: str
     mode: Literal["max", "min"] = "max"
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: str = "best"
 
 
 def evaluation_metrics(rows: Iterable[Row]) -> list[Measure]:
@@ -53,12 +53,9 @@ def evaluation_metrics(rows: Iterable[Row]) -> list[Measure]:
         for label, one in row.evaluations.items():
             for measure in one.metrics:
                 name = f"{label}.{measure}"
-                found.setdefault(name, Measure(name, *_mode_and_checkpoint(name, one.checkpoint)))
+                mode: Literal["max", "min"] = "min" if lower_is_better(name) else "max"
+                found.setdefault(name, Measure(name, mode, one.checkpoint))
     return list(found.values())
-
-
-def _mode_and_checkpoint(name: str, checkpoint: str) -> tuple[Literal["max", "min"], Literal["best", "last"]]:
-    return "min" if lower_is_better(name) else "max", "last" if checkpoint == "last" else "best"
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def metric_title(metric: MetricLike) -> str:
 
 def checkpoint_text(metric: MetricLike) -> str:
     """Which weights were measured."""
-    return "best epoch on validation" if metric.checkpoint == "best" else "last epoch"
+    known = {"best": "best epoch on validation", "last": "last epoch", "best.test": "best epoch on TEST"}
+    return known.get(metric.checkpoint) or f"best epoch under {metric.checkpoint.partition('.')[2]}"
 
 
 def number(value: float, metric: MetricLike) -> str:

@@ -121,8 +121,8 @@ def _attacks(sweep: Sweep) -> list[str]:
 def of_test(sweep: Sweep) -> bool:
     """Whether the sweep's metric is measured on test examples."""
     label = label_of(sweep.metric.name)
-    splits = {one.label: one.split for one in sweep.asked}
-    return sweep.metric.name.startswith("test.") or splits.get(label) == "test"
+    looking = {one.label for one in sweep.asked if "test" in (one.split, one.checkpoint.partition(".")[2])}
+    return sweep.metric.name.startswith("test.") or label in looking
 
 
 def _search(sweep: Sweep) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.sweepfile.sweep import Sweep
 
 CHECKPOINTS = ("best", "last")
-"""What a trial can keep, and an evaluation look at."""
+"""What every trial can keep, and an evaluation look at; ``best.NAME`` depends on the trial."""
 
 
 def named(value: Any) -> Any:
@@ -98,7 +98,7 @@ def _apart(found: list[EvaluationConfig]) -> Iterator[Problem]:
     for i, one in enumerate(found):
         given = "label" in one.model_fields_set and one.label != one.name
         where = ("evaluations", i, "label") if given else ("evaluations", i)
-        if one.checkpoint not in CHECKPOINTS:
+        if one.checkpoint not in CHECKPOINTS and not one.checkpoint.startswith("best."):
             legal = did_you_mean(one.checkpoint, list(CHECKPOINTS))
             yield Problem(("evaluations", i, "checkpoint"), illegal(one.checkpoint, legal))
         if not re.fullmatch(LABEL, one.label):

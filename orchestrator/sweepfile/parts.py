@@ -125,7 +125,14 @@ class Metric(Frozen):
 
     name: MetricName = "val.accuracy"
     mode: Literal["max", "min"] = "max"
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: Annotated[str, WithJsonSchema({"enum": ["best", "last"], "type": "string"})] = "best"
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _of_a_trial(cls, checkpoint: str) -> str:
+        if checkpoint not in ("best", "last"):  # an evaluation's may be another, and is taken from it
+            raise ValueError("'best' or 'last'")
+        return checkpoint
 
     @model_validator(mode="before")
     @classmethod

@@ -249,3 +249,14 @@ def test_commands(tmp_path: Path) -> None:
     refused = perturb("evaluate", "probed.yaml", "--local", "--set", "evaluations=[]")
     assert refused.returncode == 2
     assert refused.stderr.startswith("evaluations: ")
+
+
+def test_the_epoch_that_was_best_on_test(tmp_path: Path) -> None:
+    trial = TRIAL | {"method": "fgm", "watch_test": True}
+    on_test = {"name": "probing", "checkpoint": "best.test", "label": "B"}
+    sweep = probing(on_test, trial=trial, axes={}, metric={"name": "B.accuracy"})
+    assert run(sweep, here(tmp_path)).exit_code == 0
+    (row,) = (ledger := Ledger(Store(tmp_path))).read(ledger.index())
+    (found,) = ledger.evaluations.read(ledger.evaluations.index())
+    assert found.metrics["accuracy"] == pytest.approx(max(epoch["test.accuracy"] for epoch in row.history))
+    assert "best epoch on TEST" in (tmp_path / "sweeps/probed/report/report.html").read_text()

@@ -72,10 +72,13 @@ def test_jobs_follow_their_trials_and_have_the_engines_keys(ledger: Ledger) -> N
         ("last", ["probing"], "both"),
         ("both", ["probing"], "both"),
         ("last", [], "last"),
+        ("all", ["probing"], "all"),
+        ("last", [{"name": "probing", "checkpoint": "best.test"}], "all"),
     ],
 )
 def test_trials_keep_what_evaluations_need(ledger: Ledger, keep: str, wanted: list[Any], kept: str) -> None:
-    jobs = plan(probing(keep=keep, evaluations=wanted), ledger).jobs
+    trial = TRIAL | {"method": "fgm", "watch_test": True}
+    jobs = plan(probing(keep=keep, evaluations=wanted, trial=trial), ledger).jobs
     assert {job.keep for job in jobs} == {kept}
 
 

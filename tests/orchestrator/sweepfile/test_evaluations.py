@@ -56,6 +56,7 @@ def test_labels_defaults_and_the_metric_of_an_evaluation(tmp_path: Path) -> None
         ("- probing", "- {steps: 3}", "6: evaluations.0.name: no name is not legal: one of"),
         ("- probing", "- 3", "6: evaluations.0: 3 is not legal: "),
         ("checkpoint: last", "checkpoint: lst", "7: evaluations.1.checkpoint: 'lst' is not legal: did you"),
+        ("checkpoint: last", "checkpoint: best.pgd", "7: evaluations.1.checkpoint: 'best.pgd' is not"),
         (", label: PGD-20", "", "7: evaluations.1: 'probing' is not legal: a label of its own: eval"),
         ("label: PGD-20", "label: Probing", "7: evaluations.1.label: 'Probing' is not legal: a label of its"),
         ("label: PGD-20", "label: a.b", "7: evaluations.1.label: 'a.b' is not legal: letters, digits, - _"),
