@@ -20,7 +20,7 @@ from engine.data.augment_settings import Augment
 from engine.data.base import DataConfig, DataInfo
 from engine.errors import InputError, did_you_mean, named
 from engine.evaluations.attacks import AttackConfig
-from engine.evaluations.nested import attack_of
+from engine.evaluations.nested import OUTER, attack_of
 from engine.methods.base import Composition, Preset
 from engine.models.base import ModelInfo
 from engine.models.catalog import describe
@@ -107,7 +107,8 @@ def _schedule(value: Any) -> Any:
 def _attacks(value: Any) -> Any:
     if not isinstance(value, Mapping):
         raise InputError("attacks", repr(value), "a mapping from a name of yours to an attack's settings")
-    return {label: attack_of(settings, f"attacks.{label}") for label, settings in value.items()}
+    outer = [name for name in OUTER if name != "examples"]
+    return {label: attack_of(settings, f"attacks.{label}", outer) for label, settings in value.items()}
 
 
 class Trial(Frozen):
@@ -134,7 +135,8 @@ class Trial(Frozen):
         unlabelled_batch: unlabelled or pseudo-labelled examples in each global batch, beside the
             ``batch_size`` labelled ones; None takes as many as there are labelled ones.
         steps_per_epoch: optimisation steps of an epoch; None goes once through the labelled examples.
-        attacks: evaluations by attack made on validation after every epoch, and on test at the end.
+        attacks: evaluations by attack made on validation after every epoch, and on test at the end, of all
+            examples or of the first ``examples``.
         watch_test: make every epoch's evaluations on test as well, and keep the epoch that is best there,
             apart from the one that is chosen (AWP's tables choose on test).
         memory_format: of image networks; ``auto`` is channels_last on a CPU, where it is faster.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, InstanceOf, SerializeAsAny
@@ -39,12 +39,12 @@ def evaluation(value: Any, where: str = "evaluation") -> EvaluationConfig:
     return made
 
 
-def attack_of(value: Any, where: str = "evaluation.attack") -> AttackConfig:
-    """An attack from its settings, without those that belong to the evaluation around it."""
+def attack_of(value: Any, where: str = "evaluation.attack", outer: Sequence[str] = OUTER) -> AttackConfig:
+    """An attack from its settings, without those that belong to what is around it."""
     found = evaluation(value, where)
     if not isinstance(found, AttackConfig):
         raise InputError(f"{where}.name", repr(found.name), "an attack: pgd, fgsm, cw, ...")
-    for name in OUTER:
+    for name in outer:
         if getattr(found, name) != type(found).model_fields[name].default:
             raise InputError(f"{where}.{name}", getattr(found, name), "left out: what is around it says")
     return found

@@ -183,6 +183,7 @@ def _row(job: Job, result: Result, around: Surroundings, seconds: float) -> Row:
         status=result.status,
         trial=job.trial,
         best=result.best,
+        also={f"{name}.{m}": value for name, found in result.also.items() for m, value in found.items()},
         last=result.last,
         best_epoch=result.best_epoch,
         history=result.history,

@@ -25,6 +25,7 @@ SCHEMA = pa.schema(
         ("canonical", pa.string()),
         ("best", NUMBERS),
         ("last", NUMBERS),
+        ("also", NUMBERS),
         ("best_epoch", pa.int32()),
         ("history", pa.list_(NUMBERS)),
         ("correct", BYTES),

@@ -28,6 +28,8 @@ class Row:
         canonical: the canonical form that the key is the hash of.
         best, last: metrics (``split.measure``) of the epoch chosen on validation and of the last epoch;
             empty when there was none.
+        also: metrics of the epochs recorded apart, as ``best.NAME.split.measure``: the best for each
+            attack of the trial, and the best on test (``best.test``) where that is watched.
         best_epoch: the chosen epoch, counted from 1; 0 when there was none.
         history: metrics of every epoch, in order; each has ``epoch``.
         correct: per-example correctness of the test set, packed bits (``numpy.packbits``), by
@@ -54,6 +56,7 @@ class Row:
     canonical: dict[str, Any]
     best: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
+    also: dict[str, float] = field(default_factory=dict)
     best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     correct: dict[str, bytes] = field(default_factory=dict)

@@ -67,7 +67,7 @@ def epochs_of(row: Row) -> dict[int, dict[str, float]]:
 def finals(row: Row) -> dict[str, float]:
     """A row's metrics of no epoch: ``best.val.accuracy``, ``last.test.loss``, ``seconds.train``."""
     found = {f"best.{name}": value for name, value in measured(row.best).items()}
-    found |= {f"last.{name}": value for name, value in measured(row.last).items()}
+    found |= {f"last.{name}": value for name, value in measured(row.last).items()} | row.also
     found |= {f"seconds.{phase}": seconds for phase, seconds in row.timings.items()}
     return found | ({"best.epoch": float(row.best_epoch)} if row.best_epoch else {})
 
