@@ -13,8 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-GOLDEN = -1640531527  # 2^32 / golden ratio as int32: neighbouring columns land far apart
-_MIX = (0x7FEB352D, -2073254261)  # multipliers of a 32-bit finaliser; the second is 0x846CA68B
+from engine.perturb import hashing
 
 
 def derive(seed: int, *place: object) -> int:
@@ -46,14 +45,11 @@ def uniform(seed: int, step: int, target: str, rows: Tensor, shape: tuple[int, .
         shape: shape of the result.
     """
     base = derive(seed, "mask", step, target)
-    high, low = base >> 32, base & 0xFFFFFFFF
-    # Each row has two 32-bit keys, so that two rows with one equal key still differ.
-    first_R = _mix(_int32(rows) ^ _signed(low))
-    second_R = _mix(first_R + _int32(rows >> 32) * GOLDEN + _signed(high))
-    columns = math.prod(shape[1:])
-    x_RC = torch.arange(columns, dtype=torch.int32, device=rows.device).mul_(GOLDEN)
-    x_RC = _mix(x_RC.unsqueeze(0) ^ first_R.unsqueeze(1)) ^ second_R.unsqueeze(1)
-    bits_RC = _mix(x_RC).bitwise_right_shift_(8).bitwise_and_(0xFFFFFF)
+    keys, columns = (base & 0xFFFFFFFF, base >> 32), math.prod(shape[1:])
+    if rows.device.type == "cpu":
+        bits_RC = torch.from_numpy(hashing.on_host(rows.numpy(), keys, columns))
+    else:
+        bits_RC = hashing.on_device(rows, keys, columns)
     return bits_RC.to(torch.float32).mul_(2.0**-24).view(shape)
 
 
@@ -80,23 +76,3 @@ def bernoulli(
     True
     """
     return uniform(seed, step, target, rows, shape) < p
-
-
-def _mix(x: Tensor) -> Tensor:
-    """A bijection of int32 that lets every input bit change every output bit with chance near 1/2."""
-    x = x ^ (x.bitwise_right_shift(16) & 0xFFFF)
-    x = x.mul_(_MIX[0])
-    x ^= x.bitwise_right_shift(15) & 0x1FFFF
-    x = x.mul_(_MIX[1])
-    x ^= x.bitwise_right_shift(16) & 0xFFFF
-    return x
-
-
-def _int32(x: Tensor) -> Tensor:
-    """The low 32 bits of int64, as int32."""
-    low = x & 0xFFFFFFFF
-    return torch.where(low >= 2**31, low - 2**32, low).to(torch.int32)
-
-
-def _signed(x: int) -> int:
-    return x - 2**32 if x >= 2**31 else x
