@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.planning.cells import Point
@@ -22,10 +23,14 @@ def page(
     metric: MetricLike,
     seeds: Sequence[int],
     drawings: Sequence[Drawing],
+    images: Mapping[str, bytes],
     sweep_text: str,
     test_selection: bool,
 ) -> str:
-    """The page as HTML text. Arguments are those of :func:`orchestrator.reports.write_reports`."""
+    """The page as HTML text. Arguments are those of :func:`orchestrator.reports.write_reports`.
+
+    ``images`` are PNG files by name, shown as they are.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -55,6 +60,7 @@ def page(
         progress=facts.progress(cells, chosen, seeds),
         drawings=drawings,
         fragments=fragments,
+        images={file.removesuffix(".png"): b64encode(content).decode() for file, content in images.items()},
         lines_of=lines_of,
         in_line=in_line,
         metric_title=metric_title,

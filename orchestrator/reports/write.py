@@ -36,6 +36,8 @@ def write_reports(
 ) -> list[Path]:
     """Write all reports of a sweep: CSV, PNG and interactive HTML of each, and one page with them all.
 
+    Evaluations that found more than numbers have a picture each.
+
     Equal points and rows give equal bytes.
 
     Args:
@@ -53,11 +55,12 @@ def write_reports(
     """
     from orchestrator.reports import interactive
     from orchestrator.reports.page import page
+    from orchestrator.reports.pictures import pictures
 
     drawings = draw(name, points, rows, metric, seeds, reports, test_selection)
-    files: dict[str, bytes] = {}
-    html = page(name, description, points, rows, metric, seeds, drawings, sweep_text, test_selection)
-    files[PAGE] = html.encode()
+    images = pictures(points, rows, seeds)
+    html = page(name, description, points, rows, metric, seeds, drawings, images, sweep_text, test_selection)
+    files: dict[str, bytes] = {PAGE: html.encode(), **images}
     for drawing in drawings:
         files[f"{drawing.name}.csv"] = drawing.csv().encode()
         files.update(drawing.pngs())
