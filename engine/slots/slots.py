@@ -76,7 +76,7 @@ class Slots(Frozen):
         made before its step, or anew at perturbed weights.
         """
         input_, weight = (s.collapsed() if s else None for s in (self.input, self.weight))
-        objective = self.objective.collapsed(isinstance(input_, (Attack, Virtual, Replay)))
+        objective = self.objective.collapsed(input_ is not None)
         if isinstance(input_, (Attack, Virtual)) and not objective.uses("attack"):
             input_ = None
         dropout = self.dropout.collapsed() if self.dropout and objective.uses("dropout") else None
