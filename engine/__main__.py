@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("trial", type=Path, help="YAML file: the settings of a trial, and its seed")
     parser.add_argument("--folder", type=Path, default=Path("trials"), help="where checkpoints live")
     parser.add_argument("--keep", choices=["none", "best", "last", "both"], default="none")
+    parser.add_argument(
+        "--micro", type=int, default=0, help="examples in one pass at most; the result stays the same"
+    )
     parser.add_argument("--plugin", action="append", default=[], help="a file with a component of yours")
     parser.add_argument("--evaluate", type=Path, help="YAML file: a list of evaluations of kept weights")
     options = parser.parse_args(arguments)
@@ -88,7 +91,10 @@ def _run(options: argparse.Namespace) -> int:
     if parent is not None and trial.init is not None:
         start = options.folder / trial_key(parent) / f"{trial.init.checkpoint}.pt"
     with from_environment() as workers:
-        result = train(trial, report, options.folder / key, workers=workers, keep=options.keep, parent=start)
+        result = train(
+            trial, report, options.folder / key,
+            workers=workers, keep=options.keep, parent=start, micro=options.micro,
+        )  # fmt: skip
     if workers.rank == 0:
         shown = {k: v for k, v in asdict(result).items() if k not in ("correct", "history")}
         print(json.dumps(_finite({"key": key, **shown}), indent=2))

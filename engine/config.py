@@ -140,7 +140,7 @@ class Trial(Frozen):
         watch_test: make every epoch's evaluations on test as well, and keep the epoch that is best there,
             apart from the one that is chosen (AWP's tables choose on test).
         memory_format: of image networks; ``auto`` is channels_last on a CPU, where it is faster.
-        compile: compile the network with torch.compile.
+        compile: compile the network with torch.compile (images only).
 
     >>> t = Trial.model_validate(dict(data="digits", model="lenet5_8x8", method="fgm"))
     >>> t.method.epsilon, t.slots.passes
@@ -235,6 +235,9 @@ class Trial(Frozen):
         chosen = ["val.accuracy", "val.loss", *(f"val.{label}.accuracy" for label in self.attacks)]
         if self.select not in chosen:
             raise InputError("select", repr(self.select), f"one of {', '.join(chosen)}")
+        if self.compile and self.model_info.kind == "text":
+            # The compiler does not look at hooks set later: perturbed embeddings would be left out silently.
+            raise InputError("compile", True, "false for text")
         self._mixup_fits(data)
         if self.init is not None and self.init.use == "labels" and not self.data.has_unlabelled:
             legal = "weights, or labels beside data.labelled or data.extra: there is nothing to label"

@@ -151,6 +151,8 @@ class _Run:
         self.optimizer = optimizers.build(trial.optimizer, self.network.parameters(), device)
         self.updates = optimizers.Updates(trial, self.optimizer, self.network, self.stepper)
         norms = bool(self.stepper.of.passes.norms)
+        if self.micro < 0:
+            raise InputError("micro", self.micro, "a whole number >= 0")
         if norms and self.micro:
             legal = "0 for a model with batch normalisation, which sees the batch as a whole"
             raise InputError("micro", self.micro, legal)

@@ -150,6 +150,7 @@ class _Driver:
             git_commit=git_commit(sweep.folder) or git_commit(Path(__file__).parent),
             cpus=resources.cpus,
             workers=1 if options.local else resources.workers,
+            micro=resources.micro,
             gpu=resources.gpus > 0,
             data_root=str(data_root() or ""),
         )

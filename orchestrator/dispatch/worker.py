@@ -113,8 +113,9 @@ def train_here(
         if job.parent is not None:
             parent = stack.enter_context(Checkpoints(store, job.parent)) / f"{job.checkpoint}.pt"
         return train(
-            trial, report, folder, workers=workers, keep=job.keep, parent=parent, saved=checkpoints.saved
-        )
+            trial, report, folder, workers=workers, keep=job.keep, parent=parent, saved=checkpoints.saved,
+            micro=around.micro,
+        )  # fmt: skip
 
 
 def alone(around: Surroundings) -> Workers:

@@ -51,7 +51,8 @@ class Surroundings:
         store: location of the store. sweep: name of the sweep.
         plugins: name and content of the user's files.
         git_commit: of the driver's working tree. cpus: for each worker of a trial.
-        workers: ranks of a trial. gpu: whether its workers have a GPU.
+        workers: ranks of a trial. micro: examples in one pass of a worker at most, 0 for all.
+        gpu: whether its workers have a GPU.
         data_root: the data folder as the driver was told, where a worker has no ``PERTURB_DATA``.
         files: converted data in Ray's object store, for the nodes of a cluster.
     """
@@ -62,6 +63,7 @@ class Surroundings:
     git_commit: str = ""
     cpus: float = 1.0
     workers: int = 1
+    micro: int = 0
     gpu: bool = False
     data_root: str = ""
     files: Mapping[str, Any] = field(default_factory=dict)

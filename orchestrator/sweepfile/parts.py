@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
-from engine.settings import Count, Frozen, NonNegative, Positive
+from engine.settings import Count, Frozen, NonNegative, Positive, Whole
 from orchestrator.records.metrics import LABEL, RESERVED, TRIAL_METRICS, lower_is_better
 
 _EVALUATED = {
@@ -148,11 +148,14 @@ class Resources(Frozen):
     Attributes:
         cpus: CPUs of each worker. gpus: GPUs of each worker; 0.25 lets four trials share one.
         workers: ranks that train a trial together (DDP).
+        micro: examples that a worker passes at once, to save memory; 0 for its whole share of a batch.
+            Results are the same, so that no key depends on it.
     """
 
     cpus: Positive = 1
     gpus: NonNegative = 0
     workers: Count = 1
+    micro: Whole = 0
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> Self:

@@ -75,7 +75,13 @@ LIVELY: dict[str, dict[str, Any]] = {
     "trades_awp": {"method": {**PGD, "start_size": 0.05, "weight": AWP}},
     "vadd": {
         **FEW_LABELS,
-        "method": {"delta": 0.2, "ramp": 0, "entropy": 0.5, "vat": {"epsilon": 1.0, "xi": 0.1}},
+        "method": {
+            "delta": 0.2,
+            "base": "bernoulli",
+            "ramp": 0,
+            "entropy": 0.5,
+            "vat": {"epsilon": 1.0, "xi": 0.1},
+        },
         "augment": {"noise": 0.1},
     },
     "vat": {**FEW_LABELS, "method": {"epsilon": 1.0, "xi": 0.1}},

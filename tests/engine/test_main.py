@@ -69,6 +69,23 @@ def test_it_trains_and_tells(
     assert [path.name for path in (tmp_path / "trials" / told["key"]).iterdir()] == ["best.pt"]
 
 
+def test_micro_is_no_part_of_the_trial(
+    write: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for micro in ("0", "7"):
+        arguments = [write(TRIAL), "--folder", str(tmp_path / micro), "--keep", "last", "--micro", micro]
+        assert main(arguments) == 0
+        (path,) = (tmp_path / micro).glob("*/last.pt")
+        found.append((path.parent.name, load_weights(path, torch.device("cpu"))))
+    capsys.readouterr()
+    (key, whole), (same_key, parts) = found
+    assert key == same_key
+    assert all(torch.allclose(parts[name], w, atol=1e-5) for name, w in whole.items())
+    assert main([write(TRIAL), "--folder", str(tmp_path), "--micro", "-1"]) == 2
+    assert "micro: -1 is not legal" in capsys.readouterr().err
+
+
 def test_a_child_takes_its_parents_weights(
     write: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine.passes import Passes
 from engine.report import Event, Signal
 from orchestrator.dispatch.worker import Reporter, run_job
 from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
@@ -35,6 +37,23 @@ def run_last(sweep: Sweep, store: Store) -> tuple[Job, Outcome, Row]:
 @pytest.fixture(params=["local", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return Store(tmp_path if request.param == "local" else f"memory://{tmp_path.name}")
+
+
+def test_parts_of_a_batch_leave_the_trial_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, logits = [], Passes.logits
+    monkeypatch.setattr(Passes, "logits", lambda *a, **k: seen.append(len(a[1])) or logits(*a, **k))
+    results = {}
+    for micro in (0, 4):
+        seen.clear()
+        sweep = sweep_of(resources={"cpus": 1, "micro": micro})
+        held = Store(tmp_path / str(micro))
+        job = plan(sweep, Ledger(held)).jobs[-1]
+        outcome = run_job(job, replace(around(held), micro=sweep.resources.micro), quietly)
+        results[job.key, micro] = outcome.last["test.loss"]
+        assert (max(seen) <= 4) == (micro == 4)
+    assert len({key for key, _ in results}) == 1, "no part of the key"
+    first, second = results.values()
+    assert first == pytest.approx(second, rel=1e-5)
 
 
 def test_row_of_a_completed_trial(store: Store) -> None:

@@ -77,7 +77,7 @@ ONE_LINE = [
     (
         "cpus: 1",
         "cpu: 1",
-        "13: resources.cpu: unknown setting; did you mean 'cpus'? known: cpus, gpus, workers",
+        "13: resources.cpu: unknown setting; did you mean 'cpus'? known: cpus, gpus, micro, workers",
     ),
     ("method.p:", "method.gamma:", "10: axes.method.gamma: unknown setting of dropattack; known: clamp,"),
     ("method.p:", "p:", "10: axes.p: unknown setting; did you mean 'method.p'?"),
