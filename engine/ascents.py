@@ -111,23 +111,29 @@ class Ascents:
         return self.workers.total if slot.targets == (INPUT,) else chain.same
 
     def _masks(self, slot: Ascent, turn: Turn) -> dict[str, Tensor]:
-        """M, drawn once per step and target; zero for examples that are not attacked."""
-        p, looked_up = self.probability[id(slot)], self.gradients.looked_up
-        masks = {}
-        for name in slot.targets:
-            if name == INPUT:
-                rows, shape = turn.batch.index, input_shape(self.network, turn.batch)
-            else:
-                rows, shape = self.rows[name], tuple(self.network.get_parameter(name).shape)
-                if name in looked_up:
-                    rows = looked_up[name]
-                    shape = (len(rows), *shape[1:])
-            masks[name] = bernoulli(self.seed, turn.step, name, rows, shape, p)
+        """M, drawn once per step and target; zero for examples that are not attacked.
+
+        With p = 1 nothing is drawn: every number is below 1.
+        """
+        masks = {name: self._mask(slot, turn, name) for name in slot.targets}
         if INPUT in masks and turn.batch.chosen is not None:
             chosen_B = torch.zeros(len(turn.batch), dtype=torch.bool, device=self.workers.device)
             chosen_B[turn.batch.chosen] = True
-            masks[INPUT] &= chosen_B.view(-1, *[1] * (masks[INPUT].dim() - 1))
+            ones = [1] * (len(input_shape(self.network, turn.batch)) - 1)
+            masks[INPUT] = masks[INPUT] & chosen_B.view(-1, *ones)
         return masks
+
+    def _mask(self, slot: Ascent, turn: Turn, name: str) -> Tensor:
+        if slot.p == 1:
+            return torch.ones((), dtype=torch.bool, device=self.workers.device)
+        if name == INPUT:
+            rows, shape = turn.batch.index, input_shape(self.network, turn.batch)
+        else:
+            rows, shape = self.rows[name], tuple(self.network.get_parameter(name).shape)
+            if name in self.gradients.looked_up:
+                rows = self.gradients.looked_up[name]
+                shape = (len(rows), *shape[1:])
+        return bernoulli(self.seed, turn.step, name, rows, shape, self.probability[id(slot)])
 
 
 def _weight(slot: Ascent, final: bool) -> float:
