@@ -112,22 +112,27 @@ class Ascents:
         return self.workers.total if slot.targets == (INPUT,) else chain.same
 
     def _masks(self, slot: Ascent, turn: Turn) -> dict[str, Tensor]:
-        """M, drawn once per step and target; zero for examples that are not attacked."""
-        p, looked_up = self.probability[id(slot)], self.gradients.looked_up
-        masks = {}
-        for name in slot.targets:
-            if name == INPUT:
-                rows, shape = turn.batch.index, input_shape(self.network, turn.batch)
-            else:
-                rows, shape = self.rows[name], tuple(self.network.get_parameter(name).shape)
-                if name in looked_up:
-                    rows = looked_up[name]
-                    shape = (len(rows), *shape[1:])
-            masks[name] = bernoulli(self.seed, turn.step, name, rows, shape, p)
+        """M, drawn once per step and target; zero for examples that are not attacked.
+
+        With p = 1 nothing is drawn: every number is below 1.
+        """
+        masks = {name: self._mask(slot, turn, name) for name in slot.targets}
         chosen = self._chosen(turn)
         if INPUT in masks and chosen is not None:
-            masks[INPUT] &= chosen
+            masks[INPUT] = masks[INPUT] & chosen
         return masks
+
+    def _mask(self, slot: Ascent, turn: Turn, name: str) -> Tensor:
+        if slot.p == 1:
+            return torch.ones((), dtype=torch.bool, device=self.workers.device)
+        if name == INPUT:
+            rows, shape = turn.batch.index, input_shape(self.network, turn.batch)
+        else:
+            rows, shape = self.rows[name], tuple(self.network.get_parameter(name).shape)
+            if name in self.gradients.looked_up:
+                rows = self.gradients.looked_up[name]
+                shape = (len(rows), *shape[1:])
+        return bernoulli(self.seed, turn.step, name, rows, shape, self.probability[id(slot)])
 
     def _chosen(self, turn: Turn) -> Tensor | None:
         """Which examples are attacked, bool (B, 1, ...); None for all."""
