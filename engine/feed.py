@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from engine.config import Trial
 from engine.data.augment import augment
 from engine.data.augment_settings import Augment
-from engine.data.examples import Batch, Examples
+from engine.data.examples import Batch
 from engine.data.loading import Splits
 from engine.data.mixup import mix, mixup_partners, mixup_weight
 from engine.distributed import Workers
@@ -195,23 +195,3 @@ def window(seed: int, use: str, first: int, count: int, size: int) -> Tensor:
 @lru_cache(maxsize=8)
 def _pass(seed: int, use: str, number: int, size: int) -> Tensor:
     return permutation(seed, use, number, size)
-
-
-def pseudo_labelled(examples: Examples, network: nn.Module, batch: int = 512) -> Examples:
-    """The examples with the labels that a network gives them.
-
-    Source: Carmon et al. (2019), Algorithm 1, first step.
-    """
-    from copy import copy
-
-    from engine.perturb.targets import logits_of
-
-    network.eval()
-    found = []
-    with torch.no_grad():
-        for places in torch.split(torch.arange(len(examples)), batch):
-            at = places if examples.lengths is not None else places.to(examples.index.device)
-            found.append(logits_of(network, network, examples.batch(at)).argmax(1))
-    labelled = copy(examples)
-    labelled.labels = torch.cat(found)
-    return labelled

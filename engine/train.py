@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine import checkpoint, optimizers, watch
 from engine.checkpoint import Progress
@@ -18,48 +16,20 @@ from engine.config import Keep, Trial
 from engine.data.loading import Splits, load
 from engine.distributed import Workers
 from engine.errors import InputError
-from engine.evaluate import Evaluation
-from engine.feed import Feed, Taken, pseudo_labelled
+from engine.feed import Feed, Taken
 from engine.identity import trial_key
 from engine.models.catalog import config as model_config
+from engine.parent import take_over
 from engine.perturb.random import derive, seed_torch
 from engine.placing import placed
 from engine.report import SIGNALS, Event, Report, Signal, carry_on
+from engine.result import Result, Status
 from engine.selecting import begin_epoch
 from engine.state import State
 from engine.step import Stepper
 
 POLL = 16
 """Steps between two agreements of several workers on the report's signal."""
-
-Status = Literal["completed", "diverged", "stopped"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a trial computed.
-
-    Attributes:
-        status: ``completed``; ``diverged`` when the training or validation loss became NaN or infinite;
-            ``stopped`` when the report asked for it, with a checkpoint to continue from.
-        best, last: metrics of the epoch chosen on validation and of the last one, test included.
-        also: metrics of the epochs recorded apart: the best for each attack (``best.NAME``) and, where test
-            is watched, the best on test (``best.test``).
-        best_epoch: the chosen epoch, from 1. history: metrics of every epoch, each with ``epoch``.
-        correct: packed per-example correctness of the test split, by checkpoint.
-        examples: number of test examples. seconds: by phase. message: what diverged, and when.
-    """
-
-    status: Status
-    best: dict[str, float] = field(default_factory=dict)
-    last: dict[str, float] = field(default_factory=dict)
-    best_epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    correct: dict[str, bytes] = field(default_factory=dict)
-    examples: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    message: str = ""
-    also: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def train(
@@ -142,7 +112,7 @@ class _Run:
         network = model_config(trial.model).build(self.data.info, self.data.words)
         self.network = placed(network, self.data.info, device, trial.memory_format)
         if trial.init is not None:
-            self._take_over(parent, trial.init.use)
+            self.data = take_over(self.network, self.data, parent, trial.init.use, device)
         others = self.data.unlabelled
         self.state = State(len(self.data.train) + (len(others) if others is not None else 0))
         self.stepper = Stepper(
@@ -159,21 +129,6 @@ class _Run:
         self.feed = Feed(trial, self.data, self.workers, self.state, empty=norms)
         if trial.compile:
             self.network.compile()
-
-    def _take_over(self, parent: Path | None, use: Literal["weights", "labels"]) -> None:
-        """The parent's weights, or the labels that it gives the unlabelled examples."""
-        if parent is None:
-            raise InputError("init.from", "no file", "the parent's checkpoint; train the parent first")
-        weights = checkpoint.load_weights(parent, self.workers.device)
-        if use == "weights":
-            self.network.load_state_dict(weights)
-            return
-        assert self.data.unlabelled is not None
-        own = {name: t.clone() for name, t in self.network.state_dict().items()}
-        self.network.load_state_dict(weights)
-        labelled = pseudo_labelled(self.data.unlabelled, self.network)
-        self.network.load_state_dict(own)
-        self.data = replace(self.data, unlabelled=labelled)
 
     def _resume(self) -> None:
         found = checkpoint.load(self.folder, self.key, self.workers.device) if self.folder else None
@@ -266,7 +221,7 @@ class _Run:
         progress.epoch += 1
         progress.step, progress.loss, progress.correct, progress.seen = 0, 0.0, 0.0, 0
         progress.history.append({"epoch": progress.epoch, **metrics})
-        watch.choose(metrics, progress, self.trial, _copy(self.network))
+        watch.choose(metrics, progress, self.trial, watch.copied(self.network))
         return metrics
 
     def finish(self, status: Status, keep: Keep) -> Result:
@@ -279,7 +234,7 @@ class _Run:
         correct: dict[str, bytes] = {}
         if status == "completed" and progress.best_epoch:
             with self._timed("evaluate"):
-                found, correct = self._test()
+                found, correct = watch.final(self.network, self.data, self.trial, self.workers, progress)
             self._keep_weights(keep)
         also = {name: found[name] for name in found if name not in ("best", "last")}
         return Result(
@@ -287,27 +242,8 @@ class _Run:
             len(self.data.test), progress.seconds, message, also,
         )  # fmt: skip
 
-    def _test(self) -> tuple[dict[str, dict[str, float]], dict[str, bytes]]:
-        """Metrics of each checkpoint, and correctness of the best and the last one."""
-        progress = self.progress
-        metrics, clean = self._measured("test")
-        by_epoch = {progress.epoch: (progress.history[-1] | metrics, clean.bits())}
-        last = _copy(self.network)
-        for name, epoch in progress.chosen.items():
-            if epoch not in by_epoch:
-                self.network.load_state_dict(progress.weights[name])
-                metrics, clean = self._measured("test")
-                by_epoch[epoch] = progress.history[epoch - 1] | metrics, clean.bits()
-        self.network.load_state_dict(last)
-        epochs = {**progress.chosen, "last": progress.epoch}
-        found = {name: by_epoch[epoch][0] for name, epoch in epochs.items()}
-        return found, {name: by_epoch[epochs[name]][1] for name in ("best", "last")}
-
-    def _measured(self, split: str) -> tuple[dict[str, float], Evaluation]:
-        return watch.measure(self.network, self.data, split, self.trial, self.workers)
-
     def _measure(self, split: str) -> dict[str, float]:
-        return self._measured(split)[0]
+        return watch.measure(self.network, self.data, split, self.trial, self.workers)[0]
 
     def _keep_weights(self, keep: Keep) -> None:
         if self.folder is None or self.workers.rank:
@@ -315,7 +251,7 @@ class _Run:
         for name in self.progress.chosen if keep == "all" else ["best"] if keep in ("best", "both") else []:
             self.saved(checkpoint.save_weights(self.folder, name, self.progress.weights[name]))
         if keep in ("last", "both", "all"):
-            self.saved(checkpoint.save_weights(self.folder, "last", _copy(self.network)))
+            self.saved(checkpoint.save_weights(self.folder, "last", watch.copied(self.network)))
 
     def _signal(self, event: Event, may_be_due: bool = False) -> Signal:
         """The report's answer to rank 0, or that its clock says a checkpoint is due, on all workers."""
@@ -351,7 +287,3 @@ class _Run:
         finally:
             seconds = self.progress.seconds
             seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - start
-
-
-def _copy(network: nn.Module) -> dict[str, Tensor]:
-    return {name: t.detach().clone() for name, t in network.state_dict().items()}

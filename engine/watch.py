@@ -59,6 +59,32 @@ def choose(metrics: Metrics, progress: Progress, trial: Trial, weights: dict[str
             progress.chosen[name], progress.weights[name] = progress.epoch, weights
 
 
+def final(
+    network: nn.Module, data: Splits, trial: Trial, workers: Workers, progress: Progress
+) -> tuple[dict[str, Metrics], dict[str, bytes]]:
+    """Metrics of every checkpoint with those of test, and correctness on test of the best and the last one.
+
+    The network is left at its last weights.
+    """
+    metrics, clean = measure(network, data, "test", trial, workers)
+    by_epoch = {progress.epoch: (progress.history[-1] | metrics, clean.bits())}
+    last = copied(network)
+    for name, epoch in progress.chosen.items():
+        if epoch not in by_epoch:
+            network.load_state_dict(progress.weights[name])
+            metrics, clean = measure(network, data, "test", trial, workers)
+            by_epoch[epoch] = progress.history[epoch - 1] | metrics, clean.bits()
+    network.load_state_dict(last)
+    epochs = {**progress.chosen, "last": progress.epoch}
+    found = {name: by_epoch[epoch][0] for name, epoch in epochs.items()}
+    return found, {name: by_epoch[epochs[name]][1] for name in ("best", "last")}
+
+
+def copied(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of its weights and buffers."""
+    return {name: t.detach().clone() for name, t in network.state_dict().items()}
+
+
 def better(value: float, before: float | None, metric: str) -> bool:
     """Whether a metric improved; a value that is not finite never does."""
     if not finite(value):

@@ -15,7 +15,7 @@ from typing import Any
 from engine.config import Trial
 from engine.evaluations.base import Findings
 from engine.report import Event, Report, Signal, carry_on
-from engine.train import Result
+from engine.result import Result
 from orchestrator.planning.job import Job, Surroundings
 
 POLL_SECONDS = 0.2

@@ -22,7 +22,8 @@ from engine.evaluations.base import EvaluationConfig
 from engine.files import write_atomic
 from engine.identity import CONTRACT, evaluation_key, trial_key
 from engine.report import Event, Report, Signal
-from engine.train import Result, train
+from engine.result import Result
+from engine.train import train
 from orchestrator.dispatch.checkpoints import Checkpoints
 from orchestrator.dispatch.gang import GangLost
 from orchestrator.dispatch.shipping import unpack

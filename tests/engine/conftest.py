@@ -18,7 +18,8 @@ from engine.data.examples import Batch
 from engine.identity import trial_key
 from engine.models.catalog import config as model_config
 from engine.report import Report, carry_on
-from engine.train import Result, train
+from engine.result import Result
+from engine.train import train
 
 PLUGINS = Path(__file__).parent / "plugins"
 DIGITS: dict[str, Any] = {

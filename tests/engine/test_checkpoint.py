@@ -24,7 +24,8 @@ from engine.config import Trial
 from engine.errors import InputError
 from engine.identity import trial_key
 from engine.report import Event, Signal
-from engine.train import Result, train
+from engine.result import Result
+from engine.train import train
 
 CPU = torch.device("cpu")
 DROPATTACK = {"name": "dropattack", "targets": ["input", "conv1.w"], "steps": 2}

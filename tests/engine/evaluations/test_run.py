@@ -13,7 +13,8 @@ from engine.evaluations.base import EvaluationConfig, Findings, Subject
 from engine.evaluations.nested import evaluation
 from engine.evaluations.run import evaluate_checkpoint
 from engine.models.base import ModelInfo
-from engine.train import Result, train
+from engine.result import Result
+from engine.train import train
 
 Trained = tuple[Trial, Path]
 
