@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from engine.branches import base_mask
 from engine.data.examples import Batch
 from engine.gradients import Gradients
-from engine.models.dropout import Noise
+from engine.models.dropout import Noise, masked
 from engine.objective import divergence, supervised
 from engine.perturb.inputs import Draw, ascend
 from engine.perturb.modes import attackable
@@ -53,7 +54,8 @@ def _attack(
     passes = gradients.passes
     live = slot.mode == "train" and slot.statistics == "live"
     noise = passes.noise(Noise(gradients.seed, turn.step, batch.index))
-    with attackable(gradients.network, slot.mode), passes.frozen(not live), noise:
+    base = masked(gradients.network, base_mask(gradients.slots.dropout))
+    with attackable(gradients.network, slot.mode), passes.frozen(not live), noise, base:
         p_BC = None
         if slot.against == "prediction":
             with torch.no_grad():

@@ -61,7 +61,8 @@ class Ascents:
             return Point(zero, None, point.attack)
         draw = Draw(self.seed, turn.step, turn.batch.index)
         r = spread(draw, shape, slot.start, content(turn.batch))
-        return Point(r, slot.clamp, point.attack)
+        chosen = self._chosen(turn)
+        return Point(r if chosen is None else r * chosen, slot.clamp, point.attack)
 
     def first_weight(self, clean: float) -> float:
         """Weight of the first pass in the update: ``clean``, or 1/(1 + K) where every pass is learnt from."""
@@ -123,11 +124,18 @@ class Ascents:
                     rows = looked_up[name]
                     shape = (len(rows), *shape[1:])
             masks[name] = bernoulli(self.seed, turn.step, name, rows, shape, p)
-        if INPUT in masks and turn.batch.chosen is not None:
-            chosen_B = torch.zeros(len(turn.batch), dtype=torch.bool, device=self.workers.device)
-            chosen_B[turn.batch.chosen.to(chosen_B.device, non_blocking=True)] = True
-            masks[INPUT] &= chosen_B.view(-1, *[1] * (masks[INPUT].dim() - 1))
+        chosen = self._chosen(turn)
+        if INPUT in masks and chosen is not None:
+            masks[INPUT] &= chosen
         return masks
+
+    def _chosen(self, turn: Turn) -> Tensor | None:
+        """Which examples are attacked, bool (B, 1, ...); None for all."""
+        if turn.batch.chosen is None:
+            return None
+        chosen_B = torch.zeros(len(turn.batch), dtype=torch.bool, device=self.workers.device)
+        chosen_B[turn.batch.chosen.to(chosen_B.device, non_blocking=True)] = True
+        return chosen_B.view(-1, *[1] * (len(input_shape(self.network, turn.batch)) - 1))
 
 
 def _weight(slot: Ascent, final: bool) -> float:

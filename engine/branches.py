@@ -13,7 +13,7 @@ from engine.models.dropout import Noise, masked, recorded, sites
 from engine.objective import divergence, supervised
 from engine.passes import Passes
 from engine.perturb.inputs import Draw, virtual
-from engine.perturb.masks import adversarial_mask, rescaled
+from engine.perturb.masks import adversarial_mask, rescaled, unit_scale
 from engine.perturb.targets import content, input_shape
 from engine.slots.attack import Virtual
 from engine.slots.dropout import AdversarialDropout
@@ -46,7 +46,7 @@ class Branches:
             logits = self.passes.logits(batch, 0, point.r, point.clamp)
         else:
             site = sites(self.passes.network)[self.slots.dropout.site]
-            with masked(self.passes.network, self._base(self.slots.dropout)), recorded(site):
+            with masked(self.passes.network, base_mask(self.slots.dropout)), recorded(site):
                 logits = self.passes.logits(batch, 0, point.r, point.clamp)
         if self.slots.objective.uses("ensemble"):
             assert self.turn.places is not None
@@ -56,16 +56,17 @@ class Branches:
     def _attack(self) -> Tensor:
         """f(x'): x' was made before the step, is made here (VAT), or by the input slot's attack."""
         batch = self.turn.batch
-        if batch.attacked is not None:
-            return self.passes.logits(replace(batch, views=(batch.attacked,)))
-        if isinstance(self.slots.input, Virtual):
-            return self.passes.logits(batch, 0, self._virtual(self.slots.input))
-        return self.passes.logits(batch, 0, self.point.attack)
+        with masked(self.passes.network, base_mask(self.slots.dropout)):
+            if batch.attacked is not None:
+                return self.passes.logits(replace(batch, views=(batch.attacked,)))
+            if isinstance(self.slots.input, Virtual):
+                return self.passes.logits(batch, 0, self._virtual(self.slots.input))
+            return self.passes.logits(batch, 0, self.point.attack)
 
     def _view(self) -> Tensor:
         noise = Noise(self.seed, self.turn.step, self.turn.batch.index, VIEW)
         with self.passes.noise(noise):
-            return self.passes.logits(self.turn.batch, 1)
+            return self._seen(2)
 
     def _ensemble(self) -> Tensor:
         assert self.turn.places is not None
@@ -99,17 +100,23 @@ class Branches:
         base = torch.ones(site.shape, device=self.turn.batch.index.device)
         if slot.base == "bernoulli" and site.drawn is not None:
             base = site.drawn.float()
-        at = base if slot.jacobian_at == "base" else torch.ones_like(base)
-        mask = adversarial_mask(base, self._jacobian(slot, at), slot.flips(math.prod(site.shape[1:])))
-        with masked(network, {slot.site: rescaled(mask) if slot.rescale else mask}):
-            return self.passes.logits(self.turn.batch, slot.views - 1)
+        ones = torch.ones_like(base)
+        # What dropout divides by: at e_s both branches agree.
+        kept = 1.0 if slot.base == "ones" else 1 - site.p
+        at, scale = (base, kept) if slot.jacobian_at == "base" else (ones, 1.0)
+        mask = adversarial_mask(base, self._jacobian(slot, at, scale), slot.flips(math.prod(site.shape[1:])))
+        with masked(network, {slot.site: rescaled(mask) if slot.rescale else mask / kept}):
+            return self._seen(slot.views)
 
-    def _jacobian(self, slot: AdversarialDropout, at: Tensor) -> Tensor:
-        """J = grad_e D at e = ``at``; the pass moves no statistics."""
+    def _jacobian(self, slot: AdversarialDropout, at: Tensor, kept: float) -> Tensor:
+        """J = grad_e D at e = ``at``; the pass moves no statistics.
+
+        A scale that depends on e is held at its value: it decides how far a flip goes, not which flips.
+        """
         e = at.detach().clone().requires_grad_()
-        scaled = e * (rescaled(at) / at.clamp_min(1e-12)) if slot.rescale else e
+        scaled = e * unit_scale(at) if slot.rescale else e / kept
         with masked(self.passes.network, {slot.site: scaled}), self.passes.frozen():
-            q_BC = self.passes.logits(self.turn.batch, slot.views - 1)
+            q_BC = self._seen(slot.views)
         if slot.target == "labels":
             labels = self.turn.aims.labels
             lost_B = supervised(q_BC[: len(labels)], labels)
@@ -119,7 +126,14 @@ class Branches:
             lost_B = divergence(slot.divergence, *pair)
         return torch.autograd.grad(self.passes.summed(lost_B), e)[0]
 
-    @staticmethod
-    def _base(slot: AdversarialDropout) -> dict[str, Tensor]:
-        """All units on, where the base mask is all ones; else the site draws as usual."""
-        return {slot.site: torch.ones(())} if slot.base == "ones" else {}
+    def _seen(self, views: int) -> Tensor:
+        """Logits_BC of the first or second copy of the examples, where an ascent has moved them to."""
+        return self.passes.logits(self.turn.batch, views - 1, self.point.r, self.point.clamp)
+
+
+def base_mask(slot: AdversarialDropout | None) -> dict[str, Tensor]:
+    """All units on, where the base mask is all ones; else the site draws as usual.
+
+    Branches that are compared with the natural one need its mask, or they differ by the mask alone.
+    """
+    return {slot.site: torch.ones(())} if slot is not None and slot.base == "ones" else {}

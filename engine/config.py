@@ -27,6 +27,7 @@ from engine.models.catalog import describe
 from engine.settings import Count, Flag, Frozen, NonNegative, Whole
 from engine.slots.check import check
 from engine.slots.slots import Slots
+from engine.slots.weight import RandomRelative, Relative
 from engine.update import OPTIMIZERS, SCHEDULES, SGD, Adam, Constant, Regularise, Schedule
 
 Keep = Literal["none", "best", "last", "both", "all"]
@@ -180,7 +181,18 @@ class Trial(Frozen):
     @property
     def slots(self) -> Slots:
         """The method resolved on this model, in canonical form."""
-        return self.method.slots(self.model_info).collapsed()
+        return self._settled(self.method.slots(self.model_info).collapsed())
+
+    def _settled(self, slots: Slots) -> Slots:
+        """Without what has no effect in this trial: weights that are never perturbed, or no decay."""
+        weight = slots.weight
+        if isinstance(weight, (Relative, RandomRelative)):
+            if weight.warmup >= self.epochs:
+                return slots.model_copy(update={"weight": None})
+            if self.optimizer.weight_decay == 0:
+                plain = weight.model_copy(update={"decay_at": "perturbed"})
+                return slots.model_copy(update={"weight": plain})
+        return slots
 
     def parent(self) -> Trial | None:
         """The trial whose weights this one starts from, None when it starts afresh."""
@@ -225,6 +237,9 @@ class Trial(Frozen):
             # The compiler does not look at hooks set later: perturbed embeddings would be left out silently.
             raise InputError("compile", True, "false for text")
         self._mixup_fits(data)
+        if self.init is not None and self.init.use == "labels" and not self.data.has_unlabelled:
+            legal = "weights, or labels beside data.labelled or data.extra: there is nothing to label"
+            raise InputError("init.use", "'labels'", legal)
         self.parent()
         return self
 

@@ -38,6 +38,11 @@ def rescaled(mask_BH: Tensor) -> Tensor:
 
     Source: Adversarial Dropout's released code.
     """
+    return mask_BH * unit_scale(mask_BH)
+
+
+def unit_scale(mask_BH: Tensor) -> Tensor:
+    """H / sum(e) for each example, shaped to broadcast; H where no unit is on."""
     flat = mask_BH.flatten(1)
-    kept_B1 = flat.sum(1, keepdim=True)
-    return torch.where(kept_B1 > 0, flat * (flat.shape[1] / kept_B1.clamp_min(1)), flat).view_as(mask_BH)
+    scale_B = flat.shape[1] / flat.sum(1).clamp_min(1)
+    return scale_B.view(-1, *[1] * (mask_BH.dim() - 1))

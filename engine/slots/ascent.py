@@ -66,12 +66,17 @@ class Ascent(Frozen):
             raise ValueError("step_size is given exactly when update is 'project'")
         return self
 
+    @property
+    def _from_zero(self) -> bool:
+        """Whether r starts at zero."""
+        return True
+
     def collapsed(self) -> Self | None:
         """The same perturbation in its simplest form, None where it perturbs nothing.
 
         Nothing is perturbed without targets, at epsilon 0 or at p = 0. With a single step only r^0 is
-        ever used, so what follows it (``gradient``, ``learn_from``, the update of ``accumulate``) has no
-        effect, and ``project`` with a step inside its ball is ``replace`` with the step as its radius.
+        ever used, so what follows it (``gradient``, ``learn_from``) has no effect; from zero ``accumulate``
+        is ``replace``, and so is ``project`` with a step inside its ball, with the step as its radius.
         With p = 1 the mask's scale has no effect, with one target neither has ``joint``.
         """
         if not self.targets or self.epsilon == 0 or self.p == 0:
@@ -81,6 +86,7 @@ class Ascent(Frozen):
             idle |= {"gradient": "accumulated"}
             if self.learn_from == "last":
                 idle["learn_from"] = "all"
+        if self.steps == 1 and self._from_zero:
             if self.update == "accumulate":
                 idle["update"] = "replace"
             if self.step_size is not None and self.step_size < self.epsilon:  # the ball is not reached
@@ -106,3 +112,7 @@ class InputAscent(Ascent):
 
     clamp: tuple[float, float] | None = None
     start: NonNegative = 0.0
+
+    @property
+    def _from_zero(self) -> bool:
+        return self.start == 0

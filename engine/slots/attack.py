@@ -151,4 +151,7 @@ class Replay(Frozen):
 
     def collapsed(self) -> Self | None:
         """Kept also at epsilon 0 while a batch is replayed; None for one unperturbed pass."""
-        return None if self.epsilon == 0 and self.replays == 1 else self
+        if self.epsilon == 0:
+            return None if self.replays == 1 else type(self)(kind="replay", replays=self.replays, epsilon=0.0,
+                                                             clamp=None, carry=False)  # fmt: skip
+        return self.model_copy(update={"step_size": None}) if self.step_size == self.epsilon else self

@@ -20,6 +20,9 @@ def check(slots: Slots, model: ModelInfo, data: DataInfo) -> None:
         _input_ascent(slots.input)
     elif slots.input is not None:
         _attack(slots, slots.input, model)
+    clamp = None if slots.input is None else slots.input.clamp
+    if clamp is not None and model.kind == "image" and data.range is None:
+        raise InputError("method.clamp", clamp, "none for these data: whitened pixels have no range")
     if isinstance(slots.weight, Ascent) and slots.weight.norm_over == "sample":
         raise InputError("method.weight.norm_over", "'sample'", "tensor or joint: weights have no samples")
     _objective(slots, model)
@@ -49,6 +52,12 @@ def _attack(slots: Slots, slot: Attack | Virtual | Replay, model: ModelInfo) -> 
         raise InputError("method.clamp", slot.clamp, "none for text: an embedding has no range")
     if model.kind == "text" and isinstance(slot, Replay) and slot.carry:
         raise InputError("method.carry", True, "false for text: batches differ in length")
+    if isinstance(slot, Attack) and slot.against == "prediction":
+        if slot.start == "zero":
+            legal = "uniform or gaussian: the divergence from the prediction has no gradient at x itself"
+            raise InputError("method.input.start", "'zero'", legal)
+        if model.task == "reconstruction":
+            raise InputError("method.input.against", "'prediction'", "labels: what is to be reconstructed")
     others = (slots.weight, slots.dropout, slots.selection, slots.objective.terms)
     if isinstance(slot, Replay) and any(others):
         raise InputError("method.input.kind", "'replay'", "the only slot in use: each replay is an update")
@@ -67,10 +76,16 @@ def _objective(slots: Slots, model: ModelInfo) -> None:
             if term.divergence != "ce":
                 where = f"method.objective.terms.{i}.divergence"
                 raise InputError(where, repr(term.divergence), "ce: a model that reconstructs has no classes")
+        if slots.dropout is not None and slots.dropout.target == "prediction":
+            raise InputError("method.dropout.target", "'prediction'", "labels: what is to be reconstructed")
+        if slots.objective.entropy:
+            raise InputError("method.objective.entropy", slots.objective.entropy, "0: there are no classes")
 
 
 def _selection(slots: Slots, model: ModelInfo) -> None:
     assert slots.selection is not None
+    if model.task == "reconstruction":
+        raise InputError("method.selection", slots.selection.n, "none: its scores are of a loss of classes")
     if isinstance(slots.input, InputAscent) and slots.input.targets != (INPUT,):
         legal = "none, or set input_as: activations: an embedding matrix is shared by all examples"
         raise InputError("method.selection", slots.selection.n, legal)

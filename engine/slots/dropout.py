@@ -59,6 +59,8 @@ class AdversarialDropout(Frozen):
         idle: dict[str, object] = {}
         if self.base == "ones":
             idle["jacobian_at"] = "ones"
+        if self.target == "labels":
+            idle["divergence"] = "kl"
         if self.divergence != "kl" or self.target == "labels":
             idle["reverse"] = False
         return self.model_copy(update=idle)

@@ -59,6 +59,9 @@ class Term(Frozen):
             raise InputError(
                 "method.objective.terms.divergence", self.divergence, "kl or squared from an ensemble"
             )
+        if self.branch == "ensemble" and self.detach:
+            legal = "false from an ensemble, which has no gradient of its own"
+            raise InputError("method.objective.terms.detach", True, legal)
         return self
 
 
@@ -82,6 +85,12 @@ class Objective(Frozen):
     unlabelled: NonNegative = 1.0
     momentum: Probability = 0.6
 
+    @model_validator(mode="after")
+    def _ensemble_moves(self) -> Self:
+        if self.momentum == 1:
+            raise InputError("method.objective.momentum", 1, "below 1: the ensemble would stay empty")
+        return self
+
     def uses(self, branch: Branch) -> bool:
         """Whether some term looks at this branch."""
         return any(term.branch == branch for term in self.terms)
@@ -97,5 +106,7 @@ class Objective(Frozen):
             if same and term.divergence == "ce" and term.ramp == 0:
                 natural += term.weight
             elif term.weight and not (same and term.divergence != "ce"):
-                kept.append(term)
-        return self.model_copy(update={"natural": natural, "terms": tuple(kept)})
+                idle = {"detach": False} if term.divergence in AGAINST_LABELS else {}
+                kept.append(term.model_copy(update=idle))
+        found = self.model_copy(update={"natural": natural, "terms": tuple(kept)})
+        return found if found.uses("ensemble") else found.model_copy(update={"momentum": 0.6})

@@ -23,7 +23,7 @@ from engine.settings import Frozen, NonNegative
 from engine.slots.ascent import Ascent, InputAscent
 from engine.slots.attack import Attack, Replay, Virtual
 from engine.slots.dropout import AdversarialDropout
-from engine.slots.objective import Objective
+from engine.slots.objective import AGAINST_LABELS, Objective
 from engine.slots.selection import Selection
 from engine.slots.weight import RandomRelative, Relative
 
@@ -72,19 +72,26 @@ class Slots(Frozen):
         """The canonical form: slots that do nothing are empty.
 
         A slot that perturbs nothing is dropped together with its loss term, an attack that no term looks
-        at likewise. Where no ascent is left, so is the weight of the pass beside them.
+        at likewise. Where no ascent is left, so is the weight of the pass beside them. Only an attack can be
+        made before its step, or anew at perturbed weights.
         """
         input_, weight = (s.collapsed() if s else None for s in (self.input, self.weight))
-        objective = self.objective.collapsed(isinstance(input_, (Attack, Virtual, Replay)))
+        objective = self.objective.collapsed(input_ is not None)
         if isinstance(input_, (Attack, Virtual)) and not objective.uses("attack"):
             input_ = None
         dropout = self.dropout.collapsed() if self.dropout and objective.uses("dropout") else None
         ascents = isinstance(input_, InputAscent) or isinstance(weight, Ascent)
+        selection = self.selection if input_ is not None else None
+        if selection is not None and not isinstance(input_, Attack):
+            selection = selection.model_copy(update={"perturbations": "refreshed"})
+        frozen = selection is not None and self._frozen
+        if isinstance(weight, Relative) and (frozen or not isinstance(input_, Attack)):
+            weight = weight.unalternated()
         return Slots(
             input=input_,
             weight=weight,
             clean=self.clean if ascents else 1.0,
-            selection=self.selection if input_ is not None else None,
+            selection=selection,
             dropout=dropout,
             objective=objective,
         )
@@ -96,7 +103,7 @@ class Slots(Frozen):
 
     @property
     def passes(self) -> int:
-        """Forward passes of one optimisation step, those of attacks included.
+        """Forward passes of one optimisation step, those of attacks made in it included.
 
         >>> Slots(weight=Ascent(targets=("w",), epsilon=1, steps=3)).passes
         4
@@ -104,12 +111,12 @@ class Slots(Frozen):
         objective = int(bool(self.objective.natural) or self._needs_prediction)
         objective += len({term.branch for term in self.objective.terms if term.branch != "ensemble"})
         objective += self.dropout is not None  # the search for its mask
+        if isinstance(self.input, Virtual):
+            objective += self.input.iterations
         rounds = 1 + sum(slot.steps for slot in self.ascents)
         found, attack = 0, 0
-        if isinstance(self.input, Attack):
+        if isinstance(self.input, Attack) and not self._frozen:
             attack = self.input.steps + (self.input.against == "prediction")
-        elif isinstance(self.input, Virtual):
-            attack = self.input.iterations + 1
         elif isinstance(self.input, Replay):
             rounds = self.input.replays
         if isinstance(self.weight, Relative):
@@ -119,4 +126,9 @@ class Slots(Frozen):
 
     @property
     def _needs_prediction(self) -> bool:
-        return any(term.divergence in ("kl", "squared", "mart") for term in self.objective.terms)
+        consistent = any(term.divergence not in AGAINST_LABELS for term in self.objective.terms)
+        return consistent or bool(self.objective.entropy) or self.dropout is not None
+
+    @property
+    def _frozen(self) -> bool:
+        return self.selection is not None and self.selection.perturbations == "frozen"

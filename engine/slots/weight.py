@@ -58,6 +58,10 @@ class Relative(Frozen):
             idle["step_size"] = None
         return self.model_copy(update=idle)
 
+    def unalternated(self) -> Self:
+        """The same v where no attack is remade between the A times K2 steps."""
+        return self.model_copy(update={"alternations": 1, "steps": self.alternations * self.steps})
+
 
 class RandomRelative(Frozen):
     """Random weight perturbation, AWP's control: v_l = gamma ||w_l|| d_l / ||d_l||, d ~ N(0, 1), each step.

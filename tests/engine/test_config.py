@@ -92,7 +92,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ),
     (
         {"method": {"input": {"targets": ["input"], "epsilon": 1, "update": "project"}}},
-        "method.input",
+        "method.input.ascent",
         "step_size",
     ),
     ({"optimizer": "adagrad"}, "optimizer", "optimizer.name: 'adagrad' is not legal: "),
