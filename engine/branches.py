@@ -101,9 +101,8 @@ class Branches:
         if slot.base == "bernoulli" and site.drawn is not None:
             base = site.drawn.float()
         ones = torch.ones_like(base)
-        kept = (
-            1.0 if slot.base == "ones" else 1 - site.p
-        )  # what dropout divides by: at e_s both branches agree
+        # What dropout divides by: at e_s both branches agree.
+        kept = 1.0 if slot.base == "ones" else 1 - site.p
         at, scale = (base, kept) if slot.jacobian_at == "base" else (ones, 1.0)
         mask = adversarial_mask(base, self._jacobian(slot, at, scale), slot.flips(math.prod(site.shape[1:])))
         with masked(network, {slot.site: rescaled(mask) if slot.rescale else mask / kept}):

@@ -27,7 +27,7 @@ def losses(trial: Trial) -> list[float]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="the compiler needs one for C++")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
 @pytest.mark.parametrize(("method", "model"), [("dropattack", 0), ("at_awp", 1), ("vadd", 0)])
 def test_a_compiled_network(make_trial: Callable[..., Trial], method: str, model: int) -> None:
     targets = {"targets": ["input", "conv1.weight"]} if method == "dropattack" else {}

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from engine.config import Trial
 from engine.perturb.modes import attackable
+from engine.step import Stepper
+from engine.train import train
 
 
 class Recurrent(nn.Module):
@@ -69,6 +73,33 @@ def test_every_module_gets_its_own_mode_back(mode: Literal["train", "eval"], fai
         assert fails
     assert [module.training for module in network.modules()] == before
     assert network.rnn.dropout == 0.5
+
+
+def test_an_attack_in_eval_mode_runs_recurrent_layers_in_train_mode(
+    make_trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training and in evaluation alike: cuDNN would refuse their backward pass in eval mode."""
+    modes: list[tuple[bool, bool]] = []
+    plain = torch.autograd.grad
+    model = {"name": "bilstm", "embedding_dim": 4, "hidden": 3, "dropout": 0.5}
+    networks: list[nn.Module] = []
+
+    def grad(*given: Any, **named: Any) -> Any:
+        (rnn,) = (m for m in networks[0].modules() if isinstance(m, nn.RNNBase))
+        modes.append((rnn.training, networks[0].get_submodule("dropout").training))
+        return plain(*given, **named)
+
+    class Seen(Stepper):
+        def __init__(self, network: nn.Module, *given: Any) -> None:
+            networks.append(network)
+            super().__init__(network, *given)
+
+    monkeypatch.setattr("engine.train.Stepper", Seen)
+    monkeypatch.setattr(torch.autograd, "grad", grad)
+    method = {"name": "trades", "epsilon": 0.1, "steps": 2, "step_size": 0.1, "mode": "eval"}
+    train(make_trial(True, method=method, model=model, epochs=1, attacks={"fgsm": {"name": "fgsm"}}))
+    assert len(modes) > 2
+    assert set(modes) == {(True, False)}
 
 
 @pytest.mark.gpu
