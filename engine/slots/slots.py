@@ -109,7 +109,7 @@ class Slots(Frozen):
         if isinstance(self.input, Attack):
             attack = self.input.steps + (self.input.against == "prediction")
         elif isinstance(self.input, Virtual):
-            attack = self.input.iterations + 1
+            objective += self.input.iterations  # found anew wherever the objective is evaluated
         elif isinstance(self.input, Replay):
             rounds = self.input.replays
         if isinstance(self.weight, Relative):
