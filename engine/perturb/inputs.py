@@ -72,7 +72,7 @@ def direction(g: Tensor, norm: Norm) -> Tensor:
     A gradient that overflowed in half precision thus moves nothing.
     """
     if norm == "linf":
-        return torch.where(g.isfinite(), g.sign(), 0.0)
+        return torch.where(g.abs() < math.inf, g.sign(), 0.0)  # isfinite, in half as many passes over g
     return chain.normalise({"r": g}, "sample")["r"]
 
 
