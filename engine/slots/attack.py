@@ -97,7 +97,9 @@ class Virtual(Frozen):
 
     Attributes:
         epsilon: radius (8 on CIFAR-10, 3.5 on SVHN in Adversarial Dropout's code; an L2 norm).
-        xi: where the derivative is taken. iterations: n.
+        xi: where the derivative is taken; at the published 1e-6 float32 rounds part of it away (on a LeNet-5
+            of digits a median cosine of 0.6 to the exact direction, 1.0 from 1e-3 on; KL rises as far).
+        iterations: n.
 
     Source: Miyato et al. (2018), Algorithm 1 and Eq. 16; Adversarial Dropout, section "Adversarial Training".
     """
