@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from engine import checkpoint, optimizers, watch
+from engine import allocator, checkpoint, optimizers, watch
 from engine.checkpoint import Progress
 from engine.config import Keep, Trial
 from engine.data.loading import Splits, load
@@ -97,6 +97,7 @@ def train(
     'completed'
     """
     workers = workers or Workers()
+    allocator.keep_freed()
     devices = [workers.device] if workers.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         run = _Run(trial, report, folder, workers, checkpoint_seconds, saved, micro)
@@ -105,6 +106,7 @@ def train(
             return run.finish(run.loop(), keep)
         finally:
             run.close()
+            allocator.release()
 
 
 class _Run:
