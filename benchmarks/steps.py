@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine import optimizers
+from engine import allocator, optimizers
 from engine.data.base import Arrays, DataInfo
 from engine.data.examples import Examples
 from engine.distributed import Workers
@@ -63,6 +63,7 @@ class Subject:
 
     def __init__(self, case: Case, device: torch.device):
         self.case, self.device = case, device
+        allocator.keep_freed()
         seed_torch(derive(0, "init"), device)
         self.network: nn.Module = model_config({"name": case.model}).build(case.info)
         self.network = placed(self.network, case.info, device)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine import checkpoint, optimizers, watch
+from engine import allocator, checkpoint, optimizers, watch
 from engine.checkpoint import Progress
 from engine.config import Keep, Trial
 from engine.data.loading import Splits, load
@@ -67,6 +67,7 @@ def train(
     'completed'
     """
     workers = workers or Workers()
+    allocator.keep_freed()
     devices = [workers.device] if workers.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         run = _Run(trial, report, folder, workers, checkpoint_seconds, saved, micro)
@@ -75,6 +76,7 @@ def train(
             return run.finish(run.loop(), keep)
         finally:
             run.close()
+            allocator.release()
 
 
 class _Run:
