@@ -211,10 +211,9 @@ class _Run:
     def _close_epoch(self) -> dict[str, float]:
         """Evaluate on validation, choose, and begin the next epoch."""
         progress = self.progress
-        metrics = {
-            "train.loss": progress.loss / progress.seen,
-            "train.accuracy": progress.correct / progress.seen,
-        }
+        metrics = {"train.loss": progress.loss / progress.seen}
+        if self.trial.model_info.task == "classification":
+            metrics["train.accuracy"] = progress.correct / progress.seen
         with self._timed("evaluate"):
             metrics |= self._measure("val")
             if self.trial.watch_test:

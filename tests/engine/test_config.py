@@ -121,6 +121,12 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"attacks": {"x": {"name": "pgd", "seed": 3}}}, "attacks", "attacks.x.seed: 3 is not legal: left out"),
     ({"mixup": 1.0, "method": "mart"}, "", "mixup: 1.0 is not legal"),
     ({"augment": {"crop": 8}}, "", "augment.crop: 8 is not legal: below 8"),
+    ({"model": "autoencoder"}, "", "select: 'val.accuracy' is not legal: one of val.loss"),
+    (
+        {"model": "autoencoder", "select": "val.loss", "attacks": {"a": {"name": "pgd"}}},
+        "",
+        "attacks: ['a'] is not legal: none: a model that reconstructs",
+    ),
     ({"schedule": "cosin"}, "schedule", "did you mean 'cosine'"),
     ({"schedule": {"name": "piecewise", "at": [1.5]}}, "schedule.at.0", "less than 1"),
     ({"regularise": {"l1": -1}}, "regularise.l1", "greater than or equal to 0"),

@@ -115,7 +115,8 @@ def test_mixup_mixes_the_augmented_batch_with_itself(make_trial: Make) -> None:
 
 
 def test_what_is_reconstructed_is_the_example_as_it_was(make_trial: Make) -> None:
-    trial = make_trial(model={"name": "autoencoder", "hidden": 9}, augment={"noise": 0.3})
+    model = {"name": "autoencoder", "hidden": 9}
+    trial = make_trial(model=model, augment={"noise": 0.3}, select="val.loss")
     taken = feed_of(trial).take(torch.arange(6), 0)
     plain = load(trial.data, 0, CPU).train.batch(torch.arange(6)).views[0]
     assert taken.aims is not None
@@ -144,7 +145,7 @@ def test_an_autoencoder_learns_to_reconstruct(make_trial: Make, method: Any) -> 
     losses = [epoch["val.loss"] for epoch in result.history]
     assert losses[-1] < 0.7 * spread, "better than the mean image"
     assert losses[-1] < losses[0]
-    assert result.best["test.accuracy"] == 0
+    assert not [name for name in result.best if name.endswith("accuracy")], "it has no classes"
 
 
 @pytest.mark.parametrize(

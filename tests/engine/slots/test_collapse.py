@@ -181,7 +181,7 @@ def test_what_a_model_that_reconstructs_cannot_do_is_refused(make_trial: Make) -
         objective(entropy=0.5),
     ):
         with pytest.raises(ValidationError, match="is not legal"):
-            make_trial(method=method, model="autoencoder")
+            make_trial(method=method, model="autoencoder", select="val.loss")
 
 
 def test_whitened_pixels_are_not_clamped(make_trial: Make) -> None:
