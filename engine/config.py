@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -107,6 +108,11 @@ def _schedule(value: Any) -> Any:
 def _attacks(value: Any) -> Any:
     if not isinstance(value, Mapping):
         raise InputError("attacks", repr(value), "a mapping from a name of yours to an attack's settings")
+    for label in value:
+        if (
+            not re.fullmatch("[A-Za-z0-9_-]+", str(label)) or label == "test"
+        ):  # best.test is another checkpoint
+            raise InputError("attacks", repr(label), "names of letters, digits, - and _; not test")
     outer = [name for name in OUTER if name != "examples"]
     return {label: attack_of(settings, f"attacks.{label}", outer) for label, settings in value.items()}
 

@@ -117,6 +117,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         "attacks.epsilon",
         "greater than or equal to 0",
     ),
+    ({"attacks": {"test": {"name": "pgd"}}}, "attacks", "attacks: 'test' is not legal: names of letters"),
+    ({"attacks": {"a.b": {"name": "pgd"}}}, "attacks", "attacks: 'a.b' is not legal: names of letters"),
     ({"attacks": {"x": {"name": "clean"}}}, "attacks", "attacks.x.name: 'clean' is not legal: an attack"),
     ({"attacks": {"x": {"name": "pgd", "seed": 3}}}, "attacks", "attacks.x.seed: 3 is not legal: left out"),
     ({"mixup": 1.0, "method": "mart"}, "", "mixup: 1.0 is not legal"),

@@ -15,8 +15,9 @@ from engine.data.augment_settings import Augment
 from engine.data.loading import load
 from engine.data.mixup import mixup_partners, mixup_weight
 from engine.distributed import Workers
-from engine.feed import Feed, joined, pseudo_labelled
+from engine.feed import Feed, joined
 from engine.models.catalog import config as model_config
+from engine.parent import pseudo_labelled
 from engine.state import State
 from engine.train import train
 
