@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from engine.errors import InputError
 
 if TYPE_CHECKING:
+    from engine.advice import advice
     from engine.config import Trial
     from engine.evaluations.base import EvaluationConfig
 
@@ -75,6 +76,8 @@ def _run(options: argparse.Namespace) -> int:
     for plugin in options.plugin:
         load_plugin(plugin)
     trial = Trial.model_validate(_read(options.trial))
+    for line in advice(trial):
+        print(f"warning: {line}", file=sys.stderr)
     key = trial_key(trial)
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):

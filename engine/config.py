@@ -202,6 +202,11 @@ class Trial(Frozen):
                 return slots.model_copy(update={"weight": plain})
         return slots
 
+    @property
+    def method_name(self) -> str:
+        """Name of the preset; empty for a composition."""
+        return str(getattr(self.method, "name", ""))
+
     def parent(self) -> Trial | None:
         """The trial whose weights this one starts from, None when it starts afresh."""
         if self.init is None:

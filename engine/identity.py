@@ -1,8 +1,9 @@
 """What a trial is called: the SHA-256 of its canonical form.
 
-Two trials have one key exactly when they compute the same thing. The canonical form holds the resolved
-slots, the data's content hash and the precision, and leaves out every value that equals its default in
-the engine contract :data:`CONTRACT`, so that a setting added later changes no old key. It never holds
+Trials with one key compute the same thing; what the canonical form cannot know to be without effect (a
+setting of BatchNorm on a network that has none) makes two keys of one computation. The form holds the
+resolved slots, the data's content hash and the precision, and leaves out every value that equals its default
+in the engine contract :data:`CONTRACT`, so that a setting added later changes no old key. It never holds
 paths, hosts, worker counts, packing or logging options.
 """
 
@@ -71,7 +72,8 @@ def _changed(trial: Trial) -> dict[str, Any]:
 def _attack(evaluation: EvaluationConfig) -> dict[str, Any]:
     form = evaluation.canonical()
     del form["checkpoint"]
-    return form
+    plugin = plugin_hash("evaluations", evaluation.name)
+    return form if plugin is None else {**form, "plugin": plugin}
 
 
 def trial_key(trial: Trial) -> str:

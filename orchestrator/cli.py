@@ -53,7 +53,8 @@ def plan(sweep: SweepFile, set_: Set = [], store: StoreOption = None, as_json: J
 
     loaded = _load(sweep, set_)
     planned = plan_sweep(loaded, Ledger(_store(store)))
-    warnings = preflight.missing_data(preflight.cells_of(loaded, planned.grid))
+    cells = preflight.cells_of(loaded, planned.grid)
+    warnings = preflight.missing_data(cells) + preflight.advised(cells)
     if as_json:
         counts = {**planned.counts(), "evaluations": planned.evaluated.counts()}
         print(json.dumps({"sweep": loaded.name, **counts, "warnings": warnings}))

@@ -107,7 +107,11 @@ def run(sweep: Sweep, options: Options | None = None, console: Console | None = 
     if not options.train and not sweep.asked:
         raise InputError("evaluations", "nothing", "evaluations: [{name: ...}] in the sweep file")
     planned = plan(sweep, ledger, options.retrain)
-    preflight.check_data(preflight.cells_of(sweep, planned.grid))
+    cells = preflight.cells_of(sweep, planned.grid)
+    preflight.check_data(cells)
+    if console is not None:
+        for advice in preflight.advised(cells):
+            console.print(f"warning: {advice}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     if options.track:
         reporting.tracking_place(store, options.uri)
     if not options.local and (planned.evaluated.todo or (options.train and planned.counts()["todo"])):

@@ -83,7 +83,7 @@ class ModelInfo:
         canonical: the settings that differ from their defaults, and the name.
         parameters: names of all trainable parameters, in the model's order.
         aliases, kind, shape, task: as in :class:`ModelConfig`, under these settings.
-        sites: names of its dropout sites (:mod:`engine.models.dropout`).
+        sites: names of its dropout sites (:mod:`engine.models.dropout`); rates: the p of each.
         weights: parameters of more than one dimension named "weight", which weight perturbations
             relative to the weights act on (the rule of AWP's released code).
     """
@@ -97,6 +97,7 @@ class ModelInfo:
     sites: tuple[str, ...] = ()
     task: Task = "classification"
     weights: tuple[str, ...] = ()
+    rates: tuple[float, ...] = ()
 
     def check(self, data: DataInfo) -> None:
         """Refuse data that the model cannot take.

@@ -77,6 +77,7 @@ def _ask(settings: dict[str, Any]) -> ModelInfo:
         model.model_dump(mode="json"), model.canonical(), names, aliases, model.kind, takes,
         tuple(sites(network)), model.task,
         tuple(n for n, p in network.named_parameters() if p.dim() > 1 and "weight" in n and p.requires_grad),
+        tuple(site.p for site in sites(network).values()),
     )  # fmt: skip
 
 

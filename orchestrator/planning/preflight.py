@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from engine.advice import advice
 from engine.data import store
 from engine.data.base import DataConfig
 from engine.errors import DataMissing, InputError
@@ -34,6 +36,12 @@ def missing_data(cells: Iterable[Cell]) -> list[str]:
         if missing:
             lines.append(f"trial.data: {data.name!r} is not on this machine: {'; '.join(missing)}")
     return lines
+
+
+def advised(cells: Iterable[Cell]) -> list[str]:
+    """What cells ask for without effect, each line once."""
+    lines = Counter(line for cell in cells for line in advice(cell.trial))
+    return [f"{line} ({count} cells)" if count > 1 else line for line, count in lines.items()]
 
 
 def check_data(cells: Iterable[Cell]) -> None:
