@@ -17,7 +17,6 @@ from pydantic import ValidationError
 from engine.errors import InputError
 
 if TYPE_CHECKING:
-    from engine.advice import advice
     from engine.config import Trial
     from engine.evaluations.base import EvaluationConfig
 
@@ -66,6 +65,7 @@ def _lines(file: Path, error: InputError | ValidationError, outer: str = "") -> 
 
 
 def _run(options: argparse.Namespace) -> int:
+    from engine.advice import advice
     from engine.components import load_plugin
     from engine.config import Trial
     from engine.distributed import from_environment
