@@ -102,7 +102,8 @@ class InputAscent(Ascent):
     """An :class:`Ascent` on the input.
 
     Attributes:
-        clamp: (low, high) range that x + M * r is clamped to; None does not clamp.
+        clamp: (low, high) range that x + M * r is clamped to (pixels that augmentation left outside of it
+            go no further out); None does not clamp.
         start: norm bound of the point from which the ascent starts: each example's r^{-1} is uniform in
             (-1, 1) * start / sqrt(n) over its n elements (padding left at zero), so that its norm is at
             most ``start``; 0 starts at x itself. The unperturbed pass is then at x + r^{-1}.
