@@ -235,15 +235,15 @@ class Trial(Frozen):
         data = self.data.info()
         check(self.slots, self.model_info, data)
         self.augment.check(data)
+        if self.model_info.task == "reconstruction" and self.attacks:
+            legal = "none: a model that reconstructs has no class to be wrong about"
+            raise InputError("attacks", list(self.attacks), legal)
         for label, attacked in self.attacks.items():
             with named(f"attacks.{label}"):
                 attacked.check(data, self.model_info)
         chosen = ["val.accuracy", "val.loss", *(f"val.{label}.accuracy" for label in self.attacks)]
         if self.model_info.task == "reconstruction":
             chosen = ["val.loss"]
-            if self.attacks:
-                legal = "none: a model that reconstructs has no class to be wrong about"
-                raise InputError("attacks", list(self.attacks), legal)
         if self.select not in chosen:
             raise InputError("select", repr(self.select), f"one of {', '.join(chosen)}")
         if self.compile and self.model_info.kind == "text":
