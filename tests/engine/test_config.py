@@ -34,7 +34,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "lenet"}, "model", "model.name: 'lenet' is not legal: did you mean 'lenet5'?"),
     ({"model": {"name": "lenet5_8x8", "hid": 3}}, "model.hid", "Extra inputs"),
     ({"model": {"name": "lenet5_8x8", "day": datetime.date(2026, 1, 2)}}, "model.day", "Extra inputs"),
-    ({"model": "lenet5"}, "", "model.name: 'lenet5' is not legal: a model for 1x8x8 images"),
+    ({"model": "lenet5"}, "", "model.name: 'lenet5' is not legal: a model for 1 x 8 x 8 images"),
     ({"model": "lstm"}, "", "model.name: 'lstm' is not legal: a model for image data"),
     ({"method": "dropatack"}, "method", "method.name: 'dropatack' is not legal: did you mean 'dropattack'?"),
     ({"method": 3}, "method", "method: 3 is not legal"),
@@ -140,6 +140,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         "method.dropout: None is not legal",
     ),
     ({"method": {"objective": {"natural": 0.0}}}, "", "method.objective.natural: 0 is not legal"),
+    ({"method": {"input": {"kind": "atack"}}}, "method.input", "kind should be one of ascent, attack, virt"),
+    ({"method": {"weight": {"kind": "awp"}}}, "method.weight", "kind should be one of ascent, relative, r"),
     ({"init": {"from": {"metod": "fgm"}}}, "metod", "Extra inputs"),
     ({"init": {"from": {"method.epsilon": -1, "method.name": "fgm"}}}, "method.epsilon", "greater than"),
     (
