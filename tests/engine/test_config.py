@@ -149,6 +149,16 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         "",
         "epochs.x: 1 is not legal: epochs is 10, which has no settings",
     ),
+    (
+        {"init": {"from": {"model": "normed"}}},
+        "",
+        "init.from.model: {'name': 'normed'} is not legal: a parent with the same model, lenet5_8x8",
+    ),
+    (
+        {"data": "cifar100", "model": "preact_resnet18", "init": {"from": {"data": "cifar10"}}},
+        "",
+        "init.from.data: 10 classes is not legal: a parent with the same number of classes, 100",
+    ),
     ({"init": {"from": {"seed": 3}}}, "", "init.from.seed: 3 is not legal"),
     ({"init": {"from": {}, "checkpoint": "first"}}, "init.checkpoint", "'best' or 'last'"),
     ({"init": {"checkpoint": "best"}}, "init.from", "Field required"),
