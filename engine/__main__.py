@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engine", description=main.__doc__)
     parser.add_argument("trial", type=Path, help="YAML file: the settings of a trial, and its seed")
     parser.add_argument("--folder", type=Path, default=Path("trials"), help="where checkpoints live")
-    parser.add_argument("--keep", choices=["none", "best", "last", "both"], default="none")
+    parser.add_argument("--keep", choices=["none", "best", "last", "both", "all"], default="none")
     parser.add_argument(
         "--micro", type=int, default=0, help="examples in one pass at most; the result stays the same"
     )

@@ -240,15 +240,15 @@ class Trial(Frozen):
         data = self.data.info()
         check(self.slots, self.model_info, data)
         self.augment.check(data)
+        if self.model_info.task == "reconstruction" and self.attacks:
+            legal = "none: a model that reconstructs has no class to be wrong about"
+            raise InputError("attacks", list(self.attacks), legal)
         for label, attacked in self.attacks.items():
             with named(f"attacks.{label}"):
                 attacked.check(data, self.model_info)
         chosen = ["val.accuracy", "val.loss", *(f"val.{label}.accuracy" for label in self.attacks)]
         if self.model_info.task == "reconstruction":
             chosen = ["val.loss"]
-            if self.attacks:
-                legal = "none: a model that reconstructs has no class to be wrong about"
-                raise InputError("attacks", list(self.attacks), legal)
         if self.select not in chosen:
             raise InputError("select", repr(self.select), f"one of {', '.join(chosen)}")
         if self.compile and self.model_info.kind == "text":
@@ -258,8 +258,21 @@ class Trial(Frozen):
         if self.init is not None and self.init.use == "labels" and not self.data.has_unlabelled:
             legal = "weights, or labels beside data.labelled or data.extra: there is nothing to label"
             raise InputError("init.use", "'labels'", legal)
-        self.parent()
+        parent = self.parent()
+        if parent is not None:
+            self._takes_over(parent)
         return self
+
+    def _takes_over(self, parent: Trial) -> None:
+        """Refuse a parent whose weights do not fit the network; it also labels with them in this one."""
+        mine, theirs = self.model_info, parent.model_info
+        if mine.parameters != theirs.parameters:
+            legal = f"a parent with the same model, {mine.canonical['name']} with these settings"
+            raise InputError("init.from.model", theirs.canonical, legal)
+        classes = parent.data.info().classes
+        if mine.task == "classification" and classes != self.data.info().classes:
+            legal = f"a parent with the same number of classes, {self.data.info().classes}"
+            raise InputError("init.from.data", f"{classes} classes", legal)
 
     def _mixup_fits(self, data: DataInfo) -> None:
         if not self.mixup:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engine import checkpoint
 from engine.data.examples import Examples
@@ -30,23 +30,35 @@ def take_over(
         The data, pseudo-labelled where the parent's labels are taken; the network then is as it was.
 
     Raises:
-        InputError: no weights there; or labels are wanted and there is nothing to label.
+        InputError: no weights there, or those of another model; or labels are wanted and there is nothing
+            to label.
     """
     if parent is None:
         raise InputError("init.from", "no file", "the parent's checkpoint; train the parent first")
     weights = checkpoint.load_weights(parent, device)
     if use == "weights":
-        network.load_state_dict(weights)
+        _load(network, weights, parent)
         return data
     if data.unlabelled is None:
         raise InputError(
             "init.use", "'labels'", "weights, or give data.labelled or data.extra to be labelled"
         )
     own = {name: t.clone() for name, t in network.state_dict().items()}
-    network.load_state_dict(weights)
+    _load(network, weights, parent)
     labelled = pseudo_labelled(data.unlabelled, network)
     network.load_state_dict(own)
     return replace(data, unlabelled=labelled)
+
+
+def _load(network: nn.Module, weights: dict[str, Tensor], parent: Path) -> None:
+    try:
+        network.load_state_dict(weights)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # torch lists each tensor on a line of its own
+        first = " ".join(str(error).splitlines()[:2]).replace("\t", "")
+        legal = f"a parent with the same model and number of classes ({first})"
+        raise InputError("init.from", parent, legal) from None
 
 
 def pseudo_labelled(examples: Examples, network: nn.Module, batch: int = 512) -> Examples:

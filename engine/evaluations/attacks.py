@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from engine.data.base import DataInfo
 from engine.evaluations.base import EvaluationConfig, Findings, Subject
+from engine.models.base import ModelInfo
 from engine.settings import NonNegative
 from engine.slots.attack import PIXELS, Norm, Range
 
@@ -63,6 +64,10 @@ class AttackConfig(EvaluationConfig):
             InputError: this attack has no ball to scale.
         """
         return self.model_copy(update={"epsilon": epsilon})
+
+    def check(self, data: DataInfo, model: ModelInfo) -> None:
+        """Refuse a model without classes, which no attack can make wrong."""
+        self.need_classes(model)
 
     def run(self, subject: Subject) -> Findings:
         """Attack the split."""

@@ -51,6 +51,7 @@ class Config(AttackConfig):
 
     def check(self, data: DataInfo, model: ModelInfo) -> None:
         """Refuse texts, images without a range, and too few classes for a part."""
+        super().check(data, model)
         if data.kind != "image" or image_range(data) is None:
             raise InputError("evaluation.name", "'autoattack'", "pgd here: it needs pixels with a range")
         needs = {"apgd-dlr": 3, "apgd-t": max(4, self.targets + 1), "fab-t": self.targets + 1}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.data.base import DataInfo, Split
+from engine.errors import InputError
 from engine.models.base import ModelInfo
 from engine.settings import Count, Frozen, Whole
 
@@ -88,6 +89,16 @@ class EvaluationConfig(Frozen):
         Raises:
             InputError: it does not apply to this network or these data.
         """
+
+    def need_classes(self, model: ModelInfo) -> None:
+        """Refuse a model that reconstructs its input.
+
+        Raises:
+            InputError: it does.
+        """
+        if model.task == "reconstruction":
+            legal = "an evaluation of models that classify: one that reconstructs has no classes"
+            raise InputError("evaluation.name", repr(self.name), legal)
 
     def check(self, data: DataInfo, model: ModelInfo) -> None:
         """Refuse, before anything is trained, what cannot be evaluated.

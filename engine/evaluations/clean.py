@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from engine.data.base import DataInfo
 from engine.evaluations.base import EvaluationConfig, Findings, Subject
+from engine.models.base import ModelInfo
 
 
 class Config(EvaluationConfig):
@@ -15,6 +17,10 @@ class Config(EvaluationConfig):
     """
 
     name: Literal["clean"]
+
+    def check(self, data: DataInfo, model: ModelInfo) -> None:
+        """Refuse a model without classes."""
+        self.need_classes(model)
 
     def run(self, subject: Subject) -> Findings:
         """One pass over the split."""

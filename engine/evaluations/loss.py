@@ -34,7 +34,8 @@ class LossConfig(EvaluationConfig):
         return self.attack.model_copy(update={"mode": "eval"}).collapsed()
 
     def check(self, data: DataInfo, model: ModelInfo) -> None:
-        """Refuse what cannot be measured."""
+        """Refuse a model without classes, and a pixel range for embedded text."""
+        self.need_classes(model)
         self.fit(data)
 
     def fit(self, data: DataInfo) -> None:

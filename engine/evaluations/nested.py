@@ -66,7 +66,8 @@ class AroundAttack(EvaluationConfig):
         return self.attack.model_copy(update={"split": split, "examples": self.examples, "seed": self.seed})
 
     def check(self, data: DataInfo, model: ModelInfo) -> None:
-        """Refuse what the attack refuses."""
+        """Refuse a model without classes, and what the attack refuses."""
+        self.need_classes(model)
         self.attack.check(data, model)
 
     def canonical(self) -> dict[str, Any]:

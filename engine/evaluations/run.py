@@ -54,7 +54,8 @@ def restored(trial: Trial, data: Splits, weights: Path, device: torch.device) ->
     """
     where = "evaluation.checkpoint"
     if not weights.is_file():
-        raise InputError(where, weights, "a checkpoint that its trial kept; train it with --keep both")
+        keep = weights.stem if weights.stem in ("best", "last") else "all"
+        raise InputError(where, weights, f"a checkpoint that its trial kept; train it with --keep {keep}")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         network = placed(model_config(trial.model).build(data.info, data.words), data.info, device)
     try:

@@ -25,7 +25,8 @@ class Config(Preset):
     Attributes:
         steps: K >= 2, the number of passes (3 in DropAttack's comparison).
         epsilon: radius of the ball. step_size: of one ascent step. init: bound of the start; 0 starts at x.
-            Defaults are those published for RoBERTa on SST-2.
+            With epsilon 0 the first pass is at the start and the others at x. Defaults are those published
+            for RoBERTa on SST-2.
         clamp: range of perturbed pixels; none by default.
 
     Source: Zhu et al. (ICLR 2020), Algorithm 1; its released code for the start.

@@ -146,4 +146,4 @@ def _fits(given: tuple[int, ...], takes: Shape) -> bool:
 
 
 def _written(shape: tuple[int | None, ...]) -> str:
-    return "x".join("any" if size is None else str(size) for size in shape)
+    return " x ".join("any" if size is None else str(size) for size in shape)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from engine.perturb import chain
 from engine.perturb.random import bernoulli, normal, uniform
+from engine.perturb.targets import clamped
 from engine.slots.attack import Attack, Norm, Range, Virtual
 
 Gradient = Callable[[Tensor], Tensor]
@@ -77,10 +78,10 @@ def direction(g: Tensor, norm: Norm) -> Tensor:
 
 
 def within(r: Tensor, x: Tensor, norm: Norm, epsilon: float | Tensor, clamp: Range | None) -> Tensor:
-    """r projected onto the ball of each example, then x + r onto the range."""
+    """r projected onto the ball of each example, then x + r onto the range (see :func:`clamped`)."""
     box: Any = epsilon  # clamp's stubs tell two numbers from two tensors
     r = r.clamp(-box, box) if norm == "linf" else chain.project({"r": r}, epsilon, "sample")["r"]
-    return r if clamp is None else (x + r).clamp(*clamp) - x
+    return r if clamp is None else clamped(x + r, x, clamp) - x
 
 
 def start(settings: Attack, x: Tensor, draw: Draw, inside: Tensor | None = None) -> Tensor:
@@ -125,7 +126,7 @@ def virtual(
     for _ in range(settings.iterations):
         d = chain.normalise({"r": _kept(gradient(settings.xi * d), inside)}, "sample")["r"]
     r = settings.epsilon * d
-    return r if settings.clamp is None else (x + r).clamp(*settings.clamp) - x
+    return r if settings.clamp is None else clamped(x + r, x, settings.clamp) - x
 
 
 def _kept(r: Tensor, inside: Tensor | None) -> Tensor:

@@ -86,6 +86,24 @@ def content(batch: Batch) -> Tensor | None:
     return inside_BT[:, :, None].to(batch.index.device, non_blocking=True)
 
 
+def clamped(moved: Tensor, x: Tensor, clamp: tuple[float, float]) -> Tensor:
+    """Moved pixels in [min(low, x), max(high, x)].
+
+    Augmentation's noise leaves pixels outside of the range. There they may go further in, no further out:
+    pulled onto the range, they would leave the ball around x.
+
+    >>> clamped(torch.tensor([1.1, 1.4, 0.9]), torch.tensor([0.9, 1.3, 1.3]), (0.0, 1.0))
+    tensor([1.0000, 1.3000, 0.9000])
+    """
+    low, high = clamp
+    if not moved.requires_grad:
+        return moved.clamp(x.clamp(max=low), x.clamp(min=high))
+    # Between tensors clamp halves the gradient of pixels exactly at a bound, between numbers it is 0.
+    below, above = (x < low) & (moved < low), (x > high) & (moved > high)
+    kept = torch.where(below | above, moved, moved.clamp(low, high))
+    return torch.where((below & (moved < x)) | (above & (moved > x)), x, kept)
+
+
 def logits_of(
     forward: nn.Module,
     network: nn.Module,
@@ -101,14 +119,13 @@ def logits_of(
         network: the network itself.
         batch: images, or texts with lengths.
         r: added to the pixels x_BCHW, or to the embedded text h_BTD; None adds nothing.
-        clamp: range that perturbed pixels are clamped to.
+        clamp: range that perturbed pixels are clamped to (see :func:`clamped`), or an embedded text.
         view: which of the batch's variants; the last one where there are fewer.
     """
     x = batch.views[min(view, len(batch.views) - 1)]
     if batch.lengths is None:
         if r is not None:
-            x = x + r
-            x = x.clamp(*clamp) if clamp is not None else x
+            x = x + r if clamp is None else clamped(x + r, x, clamp)
         images: Tensor = forward(x)
         return images
     if r is None:

@@ -74,14 +74,19 @@ class Ascent(Frozen):
     def collapsed(self) -> Self | None:
         """The same perturbation in its simplest form, None where it perturbs nothing.
 
-        Nothing is perturbed without targets, at epsilon 0 or at p = 0. With a single step only r^0 is
+        Nothing is perturbed without targets; nor, from zero, at epsilon 0 or at p = 0. From a random start
+        its noise is left there, and how the ascent would go on has no effect. With a single step only r^0 is
         ever used, so what follows it (``gradient``, ``learn_from``) has no effect; from zero ``accumulate``
         is ``replace``, and so is ``project`` with a step inside its ball, with the step as its radius.
         With p = 1 the mask's scale has no effect, with one target neither has ``joint``.
         """
-        if not self.targets or self.epsilon == 0 or self.p == 0:
+        silent = self.epsilon == 0 or self.p == 0
+        if not self.targets or (silent and self._from_zero):
             return None
         idle: dict[str, object] = {"targets": tuple(sorted(set(self.targets)))}
+        if self.p == 0 or (silent and self.update != "accumulate"):  # which stays at its start
+            idle |= {"epsilon": 0.0, "p": 1.0, "norm_over": "tensor", "update": "replace", "step_size": None}
+            idle |= {"gradient": "accumulated", "mask_scale": "none"}
         if self.steps == 1:
             idle |= {"gradient": "accumulated"}
             if self.learn_from == "last":
@@ -102,10 +107,12 @@ class InputAscent(Ascent):
     """An :class:`Ascent` on the input.
 
     Attributes:
-        clamp: (low, high) range that x + M * r is clamped to; None does not clamp.
+        clamp: (low, high) range that x + M * r is clamped to (pixels that augmentation left outside of it
+            go no further out); None does not clamp.
         start: norm bound of the point from which the ascent starts: each example's r^{-1} is uniform in
             (-1, 1) * start / sqrt(n) over its n elements (padding left at zero), so that its norm is at
-            most ``start``; 0 starts at x itself. The unperturbed pass is then at x + r^{-1}.
+            most ``start``; 0 starts at x itself. The unperturbed pass is then at x + r^{-1}, also where
+            epsilon is 0 and the K passes are at x.
 
     Source: FreeLB (Zhu et al. 2020), Algorithm 1 and its code, for ``start``.
     """

@@ -26,8 +26,9 @@ class Attack(Frozen):
         linf:  r <- clip_{|r| <= epsilon}(r + M * step_size * sign(g))
         l2:    r <- Proj_{||r||_2 <= epsilon}(r + M * step_size * g / ||g||_2)
 
-    with g = grad_r D and, where x + r has a range, r <- clip(x + r) - x. M ~ Bernoulli(p) is drawn once a
-    step of the optimiser. K = 1 from zero with step_size = epsilon is FGSM.
+    with g = grad_r D and, where x + r has a range, r <- clip(x + r) - x, which takes no
+    element of x that lies outside further out. M ~ Bernoulli(p) is drawn once a step of the optimiser.
+    K = 1 from zero with step_size = epsilon is FGSM.
 
     Attributes:
         norm: of the ball. epsilon: its radius, in the unit of the input (pixels lie in [0, 1]).

@@ -8,6 +8,7 @@ from engine.models.base import INPUT, ModelInfo
 from engine.slots.ascent import Ascent, InputAscent
 from engine.slots.attack import Attack, Replay, Virtual
 from engine.slots.slots import Slots
+from engine.slots.weight import Relative
 
 
 def check(slots: Slots, model: ModelInfo, data: DataInfo) -> None:
@@ -25,6 +26,8 @@ def check(slots: Slots, model: ModelInfo, data: DataInfo) -> None:
         raise InputError("method.clamp", clamp, "none for these data: whitened pixels have no range")
     if isinstance(slots.weight, Ascent) and slots.weight.norm_over == "sample":
         raise InputError("method.weight.norm_over", "'sample'", "tensor or joint: weights have no samples")
+    if len(slots.ascents) > 1:
+        _two_ascents(slots)
     _objective(slots, model)
     if slots.dropout is not None and slots.dropout.site not in model.sites:
         known = list(model.sites)
@@ -47,6 +50,17 @@ def _input_ascent(slot: InputAscent) -> None:
         raise InputError("method.clamp", slot.clamp, "two numbers, the lower one first")
 
 
+def _two_ascents(slots: Slots) -> None:
+    """Both start from one first pass, which would have the point or the weight that one of them asks for."""
+    for place, slot in (("input", slots.input), ("weight", slots.weight)):
+        if isinstance(slot, Ascent) and slot.learn_from == "every":
+            legal = "all or last beside a second ascent, which shares the first pass"
+            raise InputError(f"method.{place}.learn_from", "'every'", legal)
+    if isinstance(slots.input, InputAscent) and slots.input.start:
+        legal = "0 beside a second ascent, which shares the first pass"
+        raise InputError("method.input.start", slots.input.start, legal)
+
+
 def _attack(slots: Slots, slot: Attack | Virtual | Replay, model: ModelInfo) -> None:
     if model.kind == "text" and slot.clamp is not None:
         raise InputError("method.clamp", slot.clamp, "none for text: an embedding has no range")
@@ -67,6 +81,10 @@ def _objective(slots: Slots, model: ModelInfo) -> None:
     if slots.objective.uses("attack") and isinstance(slots.input, (InputAscent, Replay)):
         legal = "an attack in the input slot, for the term that looks at it"
         raise InputError("method.input.kind", repr(slots.input.kind), legal)
+    if slots.objective.uses("ensemble") and (slots.ascents or isinstance(slots.weight, Relative)):
+        where = "input" if isinstance(slots.input, InputAscent) else "weight"
+        legal = "none beside an ensemble, which would mix predictions of several points in each step"
+        raise InputError(f"method.{where}", getattr(slots, where).kind, legal)
     if slots.objective.uses("dropout") and slots.dropout is None:
         raise InputError("method.dropout", None, "settings, for the term that looks at it")
     if slots.objective.natural == 0 and not slots.objective.terms:

@@ -33,18 +33,23 @@ def _kind(value: Any) -> str:
     return found if isinstance(found, str) else "ascent"
 
 
+def _one_of(*kinds: str) -> Discriminator:
+    legal = f"kind should be one of {', '.join(kinds)}"
+    return Discriminator(_kind, custom_error_type="kind", custom_error_message=legal)
+
+
 Input = Annotated[
     Annotated[InputAscent, Tag("ascent")]
     | Annotated[Attack, Tag("attack")]
     | Annotated[Virtual, Tag("virtual")]
     | Annotated[Replay, Tag("replay")],
-    Discriminator(_kind),
+    _one_of("ascent", "attack", "virtual", "replay"),
 ]
 Weight = Annotated[
     Annotated[Ascent, Tag("ascent")]
     | Annotated[Relative, Tag("relative")]
     | Annotated[RandomRelative, Tag("random")],
-    Discriminator(_kind),
+    _one_of("ascent", "relative", "random"),
 ]
 
 

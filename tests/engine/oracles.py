@@ -123,6 +123,13 @@ def pgd(
     return moved
 
 
+def clipped(moved: Tensor, x: Tensor, clamp: Any) -> Tensor:
+    """x' in the range; where x lies outside of it, between x and the range."""
+    low, high = clamp
+    moved = torch.where((moved < low) & (moved < x), torch.where(x < low, x, low), moved)
+    return torch.where((moved > high) & (moved > x), torch.where(x > high, x, high), moved)
+
+
 def slots_of(method: Any) -> Slots:
     """A preset by its name, or a composition, on this network."""
     settings = {"name": method} if isinstance(method, str) else method

@@ -29,6 +29,7 @@ from tests.engine.oracles import (
     Named,
     by_x,
     ce,
+    clipped,
     dropped,
     f,
     gradient,
@@ -76,7 +77,7 @@ def by_formula(network: nn.Module, batch: Batch, slot: Attack) -> Tensor:
             r = r.clip(-slot.epsilon, slot.epsilon)
         else:
             r = r * (slot.epsilon / rows_norm(r).clip(min=slot.epsilon))
-        return r if slot.clamp is None else (x + r).clip(*slot.clamp) - x
+        return r if slot.clamp is None else clipped(x + r, x, slot.clamp) - x
 
     r = mask * inside(start)
     for _ in range(slot.steps):

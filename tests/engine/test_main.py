@@ -69,6 +69,13 @@ def test_it_trains_and_tells(
     assert [path.name for path in (tmp_path / "trials" / told["key"]).iterdir()] == ["best.pt"]
 
 
+def test_all_weights_can_be_kept(write: Any, tmp_path: Path) -> None:
+    trial = {**TRIAL, "watch_test": True}
+    assert main([write(trial), "--folder", str(tmp_path / "trials"), "--keep", "all"]) == 0
+    kept = {path.name for path in (tmp_path / "trials" / trial_key(Trial.model_validate(trial))).glob("*.pt")}
+    assert kept == {"best.pt", "best.test.pt", "last.pt"}
+
+
 def test_micro_is_no_part_of_the_trial(
     write: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ from engine.perturb.random import bernoulli
 from engine.slots.ascent import Ascent, InputAscent
 from engine.slots.slots import Slots
 from engine.step import Stepper
+from tests.engine.oracles import clipped
 
 SEED, STEP = 3, 11
 LSTM = {"name": "lstm", "embedding_dim": 5, "hidden": 4}
@@ -30,8 +31,8 @@ def logits(network: nn.Module, batch: Batch, theta: Named, r: Tensor, clamp: Any
     """The model at theta and at the input moved by r, without a hook."""
     x = batch.views[0]
     if batch.lengths is None:
-        moved = x + r
-        return functional_call(network, theta, (moved.clamp(*clamp) if clamp else moved,))  # type: ignore[no-any-return]
+        moved = clipped(x + r, x, clamp) if clamp else x + r
+        return functional_call(network, theta, (moved,))  # type: ignore[no-any-return]
     h = theta["embedding.weight"][x] + r
     h = h.clamp(*clamp) if clamp else h
     packed = pack_padded_sequence(h, batch.lengths, batch_first=True, enforce_sorted=False)

@@ -24,6 +24,7 @@ from tests.engine.oracles import (
     agree,
     by_x,
     ce,
+    clipped,
     dropped,
     f,
     gradient,
@@ -64,7 +65,7 @@ def by_formula(network: Tiny, batches: list[Batch], slot: Replay) -> tuple[Named
             r = r.clip(-slot.epsilon, slot.epsilon)
         else:
             r = r * (slot.epsilon / rows_norm(r).clip(min=slot.epsilon))
-        return r if slot.clamp is None else (x + r).clip(*slot.clamp) - x
+        return r if slot.clamp is None else clipped(x + r, x, slot.clamp) - x
 
     for batch in batches:
         x, y, size = batch.views[0], batch.labels, len(batch)
@@ -90,6 +91,7 @@ def by_formula(network: Tiny, batches: list[Batch], slot: Replay) -> tuple[Named
         {"replays": 1, "epsilon": 0.1},
         {"replays": 3, "epsilon": 0.1},
         {"replays": 3, "epsilon": 0.1, "step_size": 0.03, "clamp": None},
+        {"replays": 3, "epsilon": 0.1, "step_size": 0.03, "clamp": (0.2, 0.7)},
         {"replays": 2, "epsilon": 0.4, "norm": "l2", "step_size": 0.3},
         {"replays": 3, "epsilon": 0.4, "norm": "l2", "carry": False, "clamp": None},
     ],

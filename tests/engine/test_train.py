@@ -259,3 +259,18 @@ def test_a_child_without_its_parents_weights_is_refused(make_trial: Make, tmp_pa
         train(child)
     with pytest.raises(InputError, match=r"init\.from: .*best\.pt is not legal"):
         train(child, parent=tmp_path / "best.pt")
+
+
+@pytest.mark.parametrize("use", ["weights", "labels"])
+def test_a_parent_whose_weights_do_not_fit_is_one_line(
+    make_trial: Make, run: Any, tmp_path: Path, use: str
+) -> None:
+    init = {"from": {"model.hidden": 6, "init": None}, "use": use}
+    data = {"name": "toy_text", "train_size": 30, **({"labelled": 12} if use == "labels" else {})}
+    child = make_trial(text=True, data=data, init=init)
+    run(child.parent(), tmp_path, keep="best")
+    with pytest.raises(InputError, match="a parent with the same model and number of classes") as caught:
+        train(child, parent=tmp_path / "best.pt")
+    assert caught.value.name == "init.from"
+    assert "\n" not in str(caught.value)
+    assert "size mismatch" in str(caught.value)

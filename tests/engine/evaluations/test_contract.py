@@ -15,9 +15,12 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from engine.components import names
+from engine.data.base import DataInfo
+from engine.errors import InputError
 from engine.evaluations.base import EvaluationConfig, Findings, Subject
 from engine.evaluations.nested import evaluation
 from engine.models.base import ModelInfo
+from engine.models.catalog import describe
 
 SMALL: dict[str, dict[str, Any]] = {
     "pgd": {"steps": 2, "restarts": 2},
@@ -108,6 +111,16 @@ def test_its_settings_are_checked_and_its_key_form_is_stable(name: str) -> None:
     json.dumps(config.canonical())
     with pytest.raises(ValidationError):
         evaluation({**settings(name), "unheard_of": 1})
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if n not in ("activations", "features", "weights")])
+def test_a_model_that_reconstructs_is_refused(name: str) -> None:
+    data = DataInfo("image", classes=10, shape=(1, 28, 28))
+    model = describe({"name": "autoencoder"})
+    with pytest.raises(InputError, match="an evaluation of models that classify") as caught:
+        evaluation(settings(name)).check(data, model)
+    assert "\n" not in str(caught.value)
+    evaluation(settings(name)).check(data, ModelInfo({}, {}, (), {}))
 
 
 @pytest.mark.parametrize("name", [n for n in ATTACKS if n != "autoattack"])

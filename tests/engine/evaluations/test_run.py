@@ -61,9 +61,10 @@ def test_the_folder_and_the_check(trained: Trained, tmp_path: Path) -> None:
 def test_weights_that_cannot_be_used(trained: Trained, tmp_path: Path) -> None:
     trial, weights = trained
     clean = evaluation("clean")
-    with pytest.raises(InputError, match="train it with --keep both") as missing:
-        evaluate_checkpoint(trial, clean, tmp_path / "best.pt")
-    assert missing.value.name == "evaluation.checkpoint"
+    for name, keep in {"best": "best", "last": "last", "best.test": "all"}.items():
+        with pytest.raises(InputError, match=f"train it with --keep {keep}$") as missing:
+            evaluate_checkpoint(trial, clean, tmp_path / f"{name}.pt")
+        assert missing.value.name == "evaluation.checkpoint"
     content = weights.read_bytes()
     for damaged in (b"", b"no weights", content[:100], content[: len(content) // 2]):
         (tmp_path / "best.pt").write_bytes(damaged)

@@ -105,7 +105,7 @@ def test_check() -> None:
     INFO.check(DataInfo("image", 10, shape=(1, 8, 8)))
     with pytest.raises(InputError, match="a model for text data; it takes image"):
         INFO.check(DataInfo("text", 2))
-    with pytest.raises(InputError, match="a model for 3x32x32 images; it takes 1x8x8"):
+    with pytest.raises(InputError, match="a model for 3 x 32 x 32 images; it takes 1 x 8 x 8"):
         INFO.check(DataInfo("image", 10, shape=(3, 32, 32)))
     ModelInfo({}, {"name": "any"}, (), {}).check(DataInfo("image", 10, shape=(3, 32, 32)))
 

@@ -130,7 +130,7 @@ def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
 def test_a_model_takes_as_many_channels_as_it_normalises() -> None:
     info = describe({"name": SMALL, "normalize": {"mean": MEAN, "std": STD}})
     info.check(DataInfo("image", 10, shape=(3, 32, 32)))
-    with pytest.raises(InputError, match="a model for 1x28x28 images; it takes 3xanyxany"):
+    with pytest.raises(InputError, match="a model for 1 x 28 x 28 images; it takes 3 x any x any"):
         info.check(DataInfo("image", 10, shape=(1, 28, 28)))
 
 
@@ -138,7 +138,7 @@ def test_any_number_of_channels_of_one_size() -> None:
     info = describe({"name": "stdcnn"})
     for channels in (1, 3):
         info.check(DataInfo("image", 10, shape=(channels, 28, 28)))
-    with pytest.raises(InputError, match="a model for 3x32x32 images; it takes anyx28x28"):
+    with pytest.raises(InputError, match="a model for 3 x 32 x 32 images; it takes any x 28 x 28"):
         info.check(DataInfo("image", 10, shape=(3, 32, 32)))
 
 

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.perturb.targets import captured, input_shape, logits_of, lookup_table, perturbed
+from engine.perturb.inputs import within
+from engine.perturb.targets import (
+    captured,
+    clamped,
+    input_shape,
+    logits_of,
+    lookup_table,
+    perturbed,
+)
 
 LSTM = {"name": "lstm", "embedding_dim": 5, "hidden": 4}
 LENET = {"name": "lenet5_8x8"}
@@ -107,6 +116,36 @@ def test_images_are_moved_then_clamped(make_network: Callable[..., Any]) -> None
     )
 
 
+@pytest.mark.parametrize("moved", [0.1, -0.1, 2.0, -2.0, 0.0])
+def test_pixels_outside_the_range_stay_in_their_ball(make_network: Callable[..., Any], moved: float) -> None:
+    """Pixels that augmentation's noise has moved outside."""
+    network, batch = make_network(LENET)
+    x_BCHW = 3 * batch.views[0] - 1
+    r = torch.full_like(x_BCHW, moved)
+    found = clamped(x_BCHW + r, x_BCHW, (0.0, 1.0))
+    assert bool(((found - x_BCHW).abs() <= abs(moved) + 1e-12).all())
+    inside = (x_BCHW >= 0) & (x_BCHW <= 1)
+    assert torch.equal(found[inside], (x_BCHW + r).clamp(0, 1)[inside])
+    further = ((x_BCHW > 1) & (r > 0)) | ((x_BCHW < 0) & (r < 0))
+    assert torch.equal(found[further], x_BCHW[further])
+    r = r.requires_grad_()
+    assert torch.equal(clamped(x_BCHW + r, x_BCHW, (0.0, 1.0)), found), "with and without a gradient"
+    noisy = replace(batch, views=(x_BCHW,))
+    assert torch.equal(logits_of(network, network, noisy, r, (0.0, 1.0)), network(found))
+    assert torch.equal(within(r, x_BCHW, "linf", 5.0, (0.0, 1.0)), found - x_BCHW)
+
+
+def test_the_gradient_of_pixels_in_the_range_is_that_of_a_clamp() -> None:
+    x = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.5, 1.0])
+    r = torch.tensor([0.0, 0.1, 0.0, -0.1, 0.1, 0.1])
+    found, expected = r.clone().requires_grad_(), r.clone().requires_grad_()
+    clamped(x + found, x, (0.0, 1.0)).sum().backward()  # type: ignore[no-untyped-call]
+    (x + expected).clamp(0, 1).sum().backward()
+    assert found.grad is not None
+    assert expected.grad is not None
+    assert torch.equal(found.grad, expected.grad)
+
+
 def test_texts_are_moved_after_the_embedding(make_network: Callable[..., Any]) -> None:
     network, batch = make_network(LSTM)
     r = torch.full((6, 4, 5), 0.3, dtype=torch.float64)
@@ -114,8 +153,8 @@ def test_texts_are_moved_after_the_embedding(make_network: Callable[..., Any]) -
     with perturbed(network, {"embedding.weight": torch.full((12, 5), 0.3, dtype=torch.float64)}):
         same = logits_of(network, network, batch)
     assert torch.allclose(moved, same), "moving every row of the matrix moves every token"
-    clamped = logits_of(network, network, batch, r, (-1e-9, 1e-9))
-    assert torch.allclose(clamped[0], clamped[3], atol=1e-6), "equally long texts of zeros"
+    nothing = logits_of(network, network, batch, r, (-1e-9, 1e-9))
+    assert torch.allclose(nothing[0], nothing[3], atol=1e-6), "equally long texts of zeros"
 
 
 def test_the_hook_is_gone_after_a_pass_and_after_a_failure(make_network: Callable[..., Any]) -> None:

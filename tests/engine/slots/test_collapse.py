@@ -153,6 +153,10 @@ def test_where_decay_acts_matters_where_weights_decay(make_trial: Make, optimize
     assert train(a).history != train(b).history
 
 
+CONV = {"targets": ["conv1.w"], "epsilon": 2.0}
+ENSEMBLE = objective({**VIEW, "branch": "ensemble"})
+
+
 @pytest.mark.parametrize(
     ("method", "message"),
     [
@@ -163,6 +167,12 @@ def test_where_decay_acts_matters_where_weights_decay(make_trial: Make, optimize
         ({"input": replay(), "weight": awp()}, "method.input.kind: 'replay' is not legal: the only slot"),
         ({"input": {"kind": "virtual"}, "selection": {"n": 3}, **objective(dict(DROP, branch="attack"))},
          "method.selection: 3 is not legal"),
+        ({"input": ASCENT, **ENSEMBLE}, "method.input: ascent is not legal: none beside an ensemble"),
+        ({"weight": CONV, **ENSEMBLE}, "method.weight: ascent is not legal: none beside an ensemble"),
+        ({"weight": awp(), **ENSEMBLE}, "method.weight: relative is not legal: none beside an ensemble"),
+        ({"input": {**ASCENT, "learn_from": "every"}, "weight": CONV}, "method.input.learn_from: 'every'"),
+        ({"input": ASCENT, "weight": {**CONV, "learn_from": "every"}}, "method.weight.learn_from: 'every'"),
+        ({"input": {**ASCENT, "start": 0.5}, "weight": CONV}, "method.input.start: 0.5 is not legal"),
         ({"input": ASCENT, "objective": AT}, "method.input.kind: 'ascent'"),
     ],
 )  # fmt: skip
@@ -170,6 +180,12 @@ def test_what_means_nothing_is_refused(make_trial: Make, method: Any, message: s
     with pytest.raises(ValidationError) as caught:
         make_trial(method=method)
     assert message in str(caught.value)
+
+
+def test_what_shares_no_first_pass_is_taken(make_trial: Make) -> None:
+    make_trial(method={"input": ASCENT, "weight": CONV})
+    make_trial(method={"input": {**ASCENT, "learn_from": "every", "start": 0.5}, "weight": awp()})
+    make_trial(method={"weight": {"kind": "random", "gamma": 0.1}, **ENSEMBLE})
 
 
 def test_what_a_model_that_reconstructs_cannot_do_is_refused(make_trial: Make) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from engine.components import names
@@ -147,8 +148,9 @@ def test_the_long_form_carried_out_as_written_gives_the_same_direction(
         assert (found[0][name] - expected).norm() <= 1e-5 * expected.norm(), name
 
 
-# With no input attack left these still perturb weights, replay batches or have a loss of their own.
-OTHERWISE = {"at_awp", "trades_awp", "mart", "mart_awp", "rst_awp", "free_at"}
+# With no input attack left these still perturb weights, replay batches, start at random or have a loss of
+# their own.
+OTHERWISE = {"at_awp", "trades_awp", "mart", "mart_awp", "rst_awp", "free_at", "freelb"}
 
 
 @pytest.mark.parametrize("name", [name for name in names("methods") if name not in OTHERWISE])
@@ -162,6 +164,52 @@ def test_every_radius_and_probability_of_0_is_standard(make_trial: Make, name: s
         assert trial_key(silent) == trial_key(make_trial())
         assert trial_key(make_trial(method=name)) != trial_key(make_trial())
         assert train(silent).history == train(make_trial()).history
+
+
+STARTED = INPUT.model_copy(
+    update={"steps": 2, "start": 0.5, "learn_from": "every", "update": "project", "step_size": 0.1}
+)
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        {"epsilon": 0.0},
+        {"p": 0.0},
+        {"p": 0.0, "update": "accumulate", "step_size": None},
+        {"epsilon": 0.0, "gradient": "current", "norm_over": "sample", "mask_scale": "inverse_p"},
+        {"epsilon": 0.0, "update": "replace", "step_size": None},
+        {"epsilon": 0.0, "update": "accumulate", "step_size": None},
+    ],
+)
+def test_a_random_start_is_kept_without_an_ascent(make_network: Any, silent: dict[str, Any]) -> None:
+    """The canonical form's gradient is that of the form as written, carried out without the collapse."""
+    from engine.distributed import Workers
+
+    written = STARTED.model_copy(update=silent)
+    collapsed = written.collapsed()
+    assert collapsed is not None
+    assert collapsed.collapsed() == collapsed
+    if silent != {"epsilon": 0.0, "update": "accumulate", "step_size": None}:
+        assert collapsed == STARTED.model_copy(update={"epsilon": 0.0}).collapsed()
+    found = []
+    for slots in (Slots(input=written), Slots(input=collapsed), Slots()):
+        network, batch = make_network({"name": "lenet5_8x8"})
+        network.float()
+        batch = type(batch)((batch.views[0].float(),), batch.labels, batch.index)
+        Stepper(network, slots, 0, Workers()).gradients(batch, 0, 6)
+        found.append(network.get_parameter("conv1.weight").grad)
+    assert torch.equal(found[0], found[1])
+    assert not torch.allclose(found[0], found[2], rtol=1e-3)
+
+
+def test_freelb_without_a_radius_trains_from_its_random_start(make_trial: Make) -> None:
+    start = make_trial(method={"name": "freelb", "epsilon": 0})
+    still = make_trial(method={"name": "freelb", "epsilon": 0, "init": 0})
+    assert still.slots == Slots()
+    assert trial_key(still) == trial_key(make_trial()) != trial_key(start)
+    assert trial_key(make_trial(method={"name": "freelb", "epsilon": 0, "step_size": 3})) == trial_key(start)
+    assert train(start).history != train(make_trial()).history
 
 
 def test_what_differs_has_another_key(make_trial: Make) -> None:

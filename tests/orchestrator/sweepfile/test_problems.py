@@ -145,7 +145,7 @@ ONE_LINE = [
         "data: {name: digits, train_size: 99999}",
         "3: trial.data.train_size: 99999 is not legal: at most 1437, the training examples",
     ),
-    ("lenet5_8x8", "lenet5", "4: trial.model.name: 'lenet5' is not legal: a model for 1x8x8 images"),
+    ("lenet5_8x8", "lenet5", "4: trial.model.name: 'lenet5' is not legal: a model for 1 x 8 x 8 images"),
     ("cpus: 1", "gpus: 0.5, workers: 2", '13: resources: {"gpus": 0.5, "workers": 2} is not legal: a whole'),
     ("cpus: 1", "gpus: 1.5", '13: resources: {"gpus": 1.5} is not legal: gpus is a fraction below 1, or'),
     (
@@ -273,7 +273,7 @@ def test_a_problem_of_some_points_says_which(tmp_path: Path) -> None:
 
 def test_a_value_that_does_not_fit_the_others_is_found_in_its_axis(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, change("method.p: [0, 0.5, 1]", "model: [lenet5_8x8, lenet5]"))
-    assert found.startswith("sweep.yaml:10: axes.model: 'lenet5' is not legal: a model for 1x8x8 images")
+    assert found.startswith("sweep.yaml:10: axes.model: 'lenet5' is not legal: a model for 1 x 8 x 8 images")
 
 
 def test_files_that_are_no_mapping(tmp_path: Path) -> None:
