@@ -44,6 +44,8 @@ class Init(Frozen):
         checkpoint: which of the parent's checkpoints.
         use: take its ``weights`` (pre-training, then fine-tuning), or let it label the unlabelled examples
             and start afresh (``labels``, the pseudo-labels of RST).
+        leave: parameters that are not taken over, as names or glob patterns (``fc.*``): a new head on a
+            network that was pre-trained on other classes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
@@ -51,6 +53,7 @@ class Init(Frozen):
     from_: dict[str, Any] = Field(alias="from")
     checkpoint: Literal["best", "last"] = "best"
     use: Literal["weights", "labels"] = "weights"
+    leave: tuple[str, ...] = ()
 
 
 def _named(value: Any, where: str) -> dict[str, Any]:
@@ -203,6 +206,12 @@ class Trial(Frozen):
         return slots
 
     @property
+    def leaves(self) -> tuple[str, ...]:
+        """Names of the parameters that are not taken over from the parent."""
+        patterns = self.init.leave if self.init else ()
+        return tuple(n for p in patterns for n in self.model_info.resolve(p, "init.leave"))
+
+    @property
     def method_name(self) -> str:
         """Name of the preset; empty for a composition."""
         return str(getattr(self.method, "name", ""))
@@ -269,9 +278,17 @@ class Trial(Frozen):
         if mine.parameters != theirs.parameters:
             legal = f"a parent with the same model, {mine.canonical['name']} with these settings"
             raise InputError("init.from.model", theirs.canonical, legal)
+        assert self.init is not None
+        for i, pattern in enumerate(self.init.leave):
+            if self.init.use == "labels":
+                raise InputError("init.leave", list(self.init.leave), "none: the whole parent labels")
+            mine.resolve(pattern, f"init.leave.{i}")
         classes = parent.data.info().classes
-        if mine.task == "classification" and classes != self.data.info().classes:
-            legal = f"a parent with the same number of classes, {self.data.info().classes}"
+        other = mine.task == "classification" and classes != self.data.info().classes
+        if other and not self.init.leave:
+            legal = (
+                f"a parent with the same number of classes, {self.data.info().classes}, or leave: its head"
+            )
             raise InputError("init.from.data", f"{classes} classes", legal)
 
     def _mixup_fits(self, data: DataInfo) -> None:

@@ -49,6 +49,8 @@ def canonical(trial: Trial) -> dict[str, Any]:
         form["init"] = {"key": trial_key(parent), "checkpoint": trial.init.checkpoint}
         if trial.init.use != "weights":
             form["init"]["use"] = trial.init.use
+        if trial.leaves:
+            form["init"]["leave"] = sorted(set(trial.leaves))
     plugins = _plugins(trial)
     if plugins:
         form["plugins"] = plugins

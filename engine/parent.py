@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -23,8 +24,12 @@ def take_over(
     parent: Path | None,
     use: Literal["weights", "labels"],
     device: torch.device,
+    leave: tuple[str, ...] = (),
 ) -> Splits:
     """Load the parent's weights into the network, or have it label the unlabelled examples.
+
+    Args:
+        leave: names or glob patterns of parameters that stay as they were initialised.
 
     Returns:
         The data, pseudo-labelled where the parent's labels are taken; the network then is as it was.
@@ -37,7 +42,8 @@ def take_over(
         raise InputError("init.from", "no file", "the parent's checkpoint; train the parent first")
     weights = checkpoint.load_weights(parent, device)
     if use == "weights":
-        _load(network, weights, parent)
+        fresh = {n: t for n, t in network.state_dict().items() if any(fnmatchcase(n, p) for p in leave)}
+        _load(network, weights | fresh, parent)
         return data
     if data.unlabelled is None:
         raise InputError(

@@ -114,7 +114,7 @@ class _Run:
         network = model_config(trial.model).build(self.data.info, self.data.words)
         self.network = placed(network, self.data.info, device, trial.memory_format)
         if trial.init is not None:
-            self.data = take_over(self.network, self.data, parent, trial.init.use, device)
+            self.data = take_over(self.network, self.data, parent, trial.init.use, device, trial.leaves)
         others = self.data.unlabelled
         self.state = State(len(self.data.train) + (len(others) if others is not None else 0))
         self.stepper = Stepper(

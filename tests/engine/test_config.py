@@ -159,6 +159,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         "",
         "init.from.data: 10 classes is not legal: a parent with the same number of classes, 100",
     ),
+    ({"init": {"from": {}, "leave": ["fc9.*"]}}, "", "init.leave.0: 'fc9.*' is not legal: no parameter"),
     ({"init": {"from": {"seed": 3}}}, "", "init.from.seed: 3 is not legal"),
     ({"init": {"from": {}, "checkpoint": "first"}}, "init.checkpoint", "'best' or 'last'"),
     ({"init": {"checkpoint": "best"}}, "init.from", "Field required"),

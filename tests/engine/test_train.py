@@ -18,7 +18,9 @@ from engine.distributed import Workers
 from engine.errors import InputError
 from engine.evaluate import evaluate
 from engine.feed import permutation
+from engine.identity import trial_key
 from engine.models.catalog import config as model_config
+from engine.parent import take_over
 from engine.perturb.random import derive
 from engine.report import Event, Signal
 from engine.train import train
@@ -259,6 +261,29 @@ def test_a_child_without_its_parents_weights_is_refused(make_trial: Make, tmp_pa
         train(child)
     with pytest.raises(InputError, match=r"init\.from: .*best\.pt is not legal"):
         train(child, parent=tmp_path / "best.pt")
+
+
+def test_a_head_can_be_left_out(make_trial: Make, run: Any, tmp_path: Path) -> None:
+    init = {"from": {"method": "standard"}, "leave": ["fc3.*"]}
+    child = make_trial(method="fgm", init=init)
+    run(child.parent(), tmp_path, keep="best")
+    parent = load_weights(tmp_path / "best.pt", CPU)
+    data = load(child.data, 0, CPU)
+    network = model_config(child.model).build(data.info)
+    fresh = {n: t.clone() for n, t in network.state_dict().items()}
+    assert take_over(network, data, tmp_path / "best.pt", "weights", CPU, child.leaves) is data
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, (fresh if name.startswith("fc3.") else parent)[name]), name
+    assert trial_key(child) != trial_key(make_trial(method="fgm", init=init | {"leave": []}))
+    assert trial_key(child) == trial_key(make_trial(method="fgm", init=init | {"leave": ["fc3.b", "fc3.w"]}))
+    assert train(child, parent=tmp_path / "best.pt").status == "completed"
+
+
+def test_pre_training_on_other_classes(make_trial: Make) -> None:
+    init = {"from": {"data": "cifar100", "method": "standard"}, "leave": ["fc.*"]}
+    tuned = make_trial(data="cifar10", model="preact_resnet18", method="at_awp", init=init)
+    assert tuned.leaves == ("fc.weight", "fc.bias")
+    assert tuned.parent().data.info().classes == 100  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("use", ["weights", "labels"])
