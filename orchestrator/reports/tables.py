@@ -48,6 +48,10 @@ def to_csv(points: Sequence[Point], numbers: Sequence[Numbers]) -> str:
     return buffer.getvalue()
 
 
+MOST_LABEL = 20
+"""Characters of a row's name that stay on one line, however many columns there are."""
+
+
 def panel_table(panel: Panel, metric: MetricLike) -> Table:
     """A panel for the terminal: mean, deviation under it, then what is missing.
 
@@ -59,7 +63,8 @@ def panel_table(panel: Panel, metric: MetricLike) -> Table:
     bests = panel.bests(metric)
     title = panel.title if panel.apart else _title(panel.title, metric)
     shown = Table(title=title, caption=_caption(panel, metric), box=box.SIMPLE_HEAD)
-    shown.add_column(_corner(panel), style="bold", overflow="fold")
+    widest = max((len(row) for row in panel.rows), default=0)
+    shown.add_column(_corner(panel), style="bold", overflow="fold", min_width=min(widest, MOST_LABEL))
     for column in panel.columns:
         shown.add_column(column, justify="right", no_wrap=True)
     for i, row in enumerate(panel.rows):
