@@ -50,9 +50,18 @@ def measure_of(name: str) -> str:
 
 
 def lower_is_better(name: str) -> bool:
-    """Whether a metric is a loss.
+    """Whether a metric is a loss, or a rise of one, or a gap.
 
-    >>> lower_is_better("val.loss"), lower_is_better("clean.accuracy")
-    (True, False)
+    >>> lower_is_better("val.loss"), lower_is_better("landscape.sharpness"), lower_is_better("clean.accuracy")
+    (True, True, False)
     """
-    return measure_of(name) == "loss"
+    return measure_of(name).endswith(("loss", "sharpness", "gap"))
+
+
+def judged(name: str) -> bool:
+    """Whether one value of a metric is better than another: no layer's kurtosis is.
+
+    >>> judged("val.accuracy"), judged("clean.macro_f1"), judged("weights.kurtosis")
+    (True, True, False)
+    """
+    return lower_is_better(name) or measure_of(name).endswith(("accuracy", "f1"))

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from engine.errors import InputError, did_you_mean
 from orchestrator.planning.cells import Point
+from orchestrator.records.metrics import judged
 from orchestrator.reports.summary import CellSummary, MetricLike
 from orchestrator.reports.words import label_text, labels_text
 
@@ -75,9 +76,11 @@ class Panel:
         return _best(self.places.values(), metric)
 
     def bests(self, metric: MetricLike) -> list[CellSummary]:
-        """The best cell, or the best one of each column where columns are metrics of their own."""
+        """The best cell, or that of each column where columns are metrics of their own and one is better."""
         if not self.apart:
             found = [self.best(metric)]
+        elif not judged(metric.name):
+            found = []
         else:
             columns = [[c for (_, j), c in self.places.items() if j == k] for k in range(len(self.columns))]
             found = [_best(column, metric) for column in columns]

@@ -64,7 +64,7 @@ def panel_table(panel: Panel, metric: MetricLike) -> Table:
     title = panel.title if panel.apart else _title(panel.title, metric)
     shown = Table(title=title, caption=_caption(panel, metric), box=box.SIMPLE_HEAD)
     widest = max((len(row) for row in panel.rows), default=0)
-    shown.add_column(_corner(panel), style="bold", overflow="fold", min_width=min(widest, MOST_LABEL))
+    shown.add_column(_corner(panel), style="bold", overflow="fold", no_wrap=widest <= MOST_LABEL)
     for column in panel.columns:
         shown.add_column(column, justify="right", no_wrap=True)
     for i, row in enumerate(panel.rows):
