@@ -41,9 +41,13 @@ SCHEMA = pa.schema(
         ("contract", pa.int32()),
         ("host", pa.string()),
         ("finished", pa.string()),
+        ("memory", pa.int64()),
+        ("attempts", pa.int32()),
+        ("rule", pa.string()),
+        ("lineage", pa.string()),
     ]
 )
-"""Columns of a trial; ``trial`` and ``canonical`` are JSON texts. A test holds it against :class:`Row`."""
+"""Columns of a trial; ``trial``, ``canonical``, ``lineage`` are JSON. A test holds it to :class:`Row`."""
 
 EVALUATION_SCHEMA = pa.schema(
     [
@@ -90,7 +94,7 @@ class Ledger(Table[Row]):
     """
 
     folder, row, schema = "ledger/trials", Row, SCHEMA
-    json = ("trial", "canonical")
+    json = ("trial", "canonical", "lineage")
     statuses, done = get_args(Status), DONE
 
     def __init__(self, store: Store) -> None:

@@ -12,8 +12,9 @@ Status = Literal["completed", "diverged", "failed", "pruned"]
 DONE: tuple[Status, ...] = ("completed", "diverged")
 """Statuses that are not run again; ``pruned`` is done only for the same scheduler settings."""
 
-FailureClass = Literal["error", "out of memory", "lost", "data"]
-"""Why a trial failed: an exception, no memory left, its process or node gone, its data refused."""
+FailureClass = Literal["error", "out of memory", "lost", "node", "time-out", "cancelled", "data"]
+"""Why a trial failed: an exception, no memory left, its process or node gone too often, a node that fails
+trials that run elsewhere, more time than it may take, the user's word, its data refused."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ class Row:
         data_hash: content and preprocessing of its data.
         contract: version of the engine contract.
         host, finished: where it ended, and when (ISO 8601, UTC).
+        memory: most bytes that a worker held at once, on its GPU where it has one; 0 where not measured.
+        attempts: how often it was started, the last time included.
+        rule: digest of the early stopping that it ran under; empty for none. A pruned trial is done only
+            for the same rule.
+        lineage: of a trial of a population, what it took over from whom and when, and the settings that it
+            trained with since; empty for every other trial.
         evaluations: those that a sweep asks for, by their label in that sweep. They are rows of their
             own, put here to be read beside the trial, and no column of its row.
     """
@@ -72,6 +79,10 @@ class Row:
     contract: int = 0
     host: str = ""
     finished: str = ""
+    memory: int = 0
+    attempts: int = 1
+    rule: str = ""
+    lineage: list[dict[str, Any]] = field(default_factory=list)
     evaluations: Mapping[str, EvaluationRow] = field(default_factory=dict)
 
     def measured(self, checkpoint: str) -> dict[str, float]:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.records.evaluation import EvaluationRow
@@ -66,3 +69,15 @@ def test_a_late_failure_does_not_undo_a_finished_trial(ledger: Ledger, make_row:
     ledger.write(make_row(status="failed", failure="lost"))
     assert ledger.index() == {done.key: "completed"}
     assert ledger.store.names("ledger/trials/failed") == []
+
+
+def test_a_row_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """Columns that came later are at their defaults."""
+    old = pa.Table.from_pylist([{"key": "k", "cell": "c", "seed": 0, "status": "completed"}], SCHEMA)
+    for name in ("memory", "attempts", "rule", "lineage", "trial", "canonical"):
+        old = old.drop_columns(name)
+    old = old.append_column("trial", pa.array(["{}"])).append_column("canonical", pa.array(["{}"]))
+    sink = io.BytesIO()
+    pq.write_table(old.drop_columns([n for n in old.schema.names if old[n].null_count]), sink)
+    row = from_parquet(sink.getvalue())
+    assert (row.key, row.attempts, row.rule, row.lineage) == ("k", 1, "", [])
