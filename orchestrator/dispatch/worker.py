@@ -113,10 +113,17 @@ def train_here(
         parent = None
         if job.parent is not None:
             parent = stack.enter_context(Checkpoints(store, job.parent)) / f"{job.checkpoint}.pt"
-        return train(
+        result: Result = training(trial)(
             trial, report, folder, workers=workers, keep=job.keep, parent=parent, saved=checkpoints.saved,
             micro=around.micro,
         )  # fmt: skip
+        return result
+
+
+def training(trial: Trial) -> Callable[..., Result]:
+    """What trains a trial: the engine's loop, or that which its model brings along."""
+    own: Callable[..., Result] | None = find("models", trial.model["name"], "model.name").training  # type: ignore[attr-defined]
+    return own or train
 
 
 def alone(around: Surroundings) -> Workers:
