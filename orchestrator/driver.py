@@ -13,13 +13,17 @@ from orchestrator import reporting
 from orchestrator.dispatch.drain import draining
 from orchestrator.dispatch.lock import SweepLock
 from orchestrator.dispatch.progress import Progress, Pulse, line, live
+from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.shipping import pack
 from orchestrator.dispatch.tune import Observer, run_here, run_on_ray, start_ray
+from orchestrator.dispatch.watchdog import Watchdog
 from orchestrator.planning import preflight
+from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
-from orchestrator.planning.feed import REQUESTED, Budget, Feed, Queue
+from orchestrator.planning.feed import Budget, Feed, Queue
 from orchestrator.planning.job import Surroundings, stop_flag
 from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.policy import Policy
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.provenance import git_commit, now
 from orchestrator.records.row import Row
@@ -155,13 +159,15 @@ class _Driver:
             cpus=resources.cpus,
             workers=1 if options.local else resources.workers,
             micro=resources.micro,
-            gpu=resources.gpus > 0,
+            gpu=resources.most_gpus > 0,
+            minutes=sweep.failures.minutes or 0.0,
             data_root=str(data_root() or ""),
         )
 
     def run(self) -> Ended:
         budget = self.sweep.budget
-        feed = Budget(self._feed(), None if self.sweep.search else budget.trials, budget.hours)
+        trials = None if self.sweep.search else budget.trials
+        feed = Attempts(Budget(self._feed(), trials, budget.hours), Policy(self.sweep.failures), self._say)
         counts, asked = self.planned.counts(), self.planned.evaluated
         progress = Progress(self.sweep.name, counts, self.sweep.metric, asked.counts())
         progress.trains = self.options.train
@@ -227,9 +233,12 @@ class _Driver:
             return Search(self.sweep, self.ledger)
         return Queue(self.planned.todo + evaluations, done)
 
-    def _dispatch(self, feed: Budget, progress: Progress, observers: list[Observer]) -> None:
+    def _dispatch(self, feed: Attempts, progress: Progress, observers: list[Observer]) -> None:
+        watchdog = Watchdog(self.store, self.sweep.name, self.around.minutes)
+
         def drain() -> None:
-            feed.stop(REQUESTED)
+            feed.stop()
+            watchdog.drain()
             progress.state = "draining"
             self.store.put(stop_flag(self.sweep.name), b"")
 
@@ -245,8 +254,15 @@ class _Driver:
             if self.options.local:
                 run_here(feed, self.around, observers)
             else:
-                run_on_ray(feed, self.around, self.sweep.resources.model_dump(), observers)
+                run_on_ray(feed, self.around, self._room(feed), watchdog, observers)
         self._say(line(progress))
+
+    def _room(self, attempts: Attempts) -> Room:
+        import ray
+
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        most = max((node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]), default=0.0)
+        return Room(self.sweep.resources, attempts, most)
 
     def _say(self, text: RenderableType) -> None:
         if self.console is not None:
