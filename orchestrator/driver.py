@@ -269,6 +269,15 @@ class _Driver:
             self.console.print(text, highlight=False, soft_wrap=True)
 
 
+def _nodes() -> set[str]:
+    """Ids of the nodes of the Ray cluster that live; none without Ray."""
+    import ray
+
+    if not ray.is_initialized():
+        return set()
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+
+
 def _start_ray(sweep: Sweep, options: Options) -> None:
     """Connect to Ray, and refuse what its nodes could never run."""
     import ray

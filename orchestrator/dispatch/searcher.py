@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune import Callback
@@ -134,15 +137,33 @@ class FeedSearcher(Searcher):
         """Nothing: a sweep continues from the ledger."""
 
 
+def keep_signal(number: int) -> Callable[[], None]:
+    """What puts a signal's handler back where it was taken: Tune takes SIGUSR1 when its loop begins."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    handler = signal.getsignal(number)
+
+    def put_back() -> None:
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+    return put_back
+
+
 class Listener(Callback):
     """Passes every report of a trial to the searcher, which knows its job."""
 
     def __init__(self, searcher: FeedSearcher) -> None:
         self.searcher = searcher
+        self.signals = keep_signal(signal.SIGUSR1)
 
     def __getstate__(self) -> dict[str, Any]:
         """As of the searcher."""
         return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called by Tune in each turn of its loop."""
+        self.signals()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Called by Tune when a trial has its resources."""

@@ -30,6 +30,8 @@ from orchestrator.planning.job import Job, Outcome, Surroundings
 # Read when ray is imported. Under `uv run` Ray would start each worker by `uv run` in a copy of the working
 # folder, in an environment of its own that lacks what this one has.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+# A worker that dies is told by its trial's row; Ray would print a paragraph to standard output.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker died or was killed|node with node id")
 
 REPORT_SECONDS = 1.0
 """Least time between two epochs that a trial forwards to the driver; the ledger's row holds them all."""
@@ -187,9 +189,8 @@ def _quiet() -> Iterator[None]:
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     # a trial whose process died is told by its row; Tune would print its traceback at every attempt
-    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         yield
     finally:

@@ -5,7 +5,7 @@
 - lost, its process having died on a living node: started again ``failures.retries`` times, then recorded.
 - out of memory: started again with twice the share of a device, until it has one alone, then recorded.
 - node, a broken GPU or a full disk: started again ``failures.retries`` times. A node with ``failures.node``
-  such failures or deaths in a row is left out.
+  such failures or deaths in a row is left out; where it is the only one, the sweep ends.
 - error, an exception of the code: recorded. The sweep ends when ``failures.same_error`` trials failed alike
   and no more than as many others came to an end.
 - time-out, cancelled, data: recorded.
@@ -17,7 +17,7 @@ Nothing here knows Ray: outcomes come in, verdicts go out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.planning.job import Job, Outcome
@@ -46,7 +46,7 @@ class Policy:
     """Counts failures and judges outcomes.
 
     Args:
-        failures: how many of each are borne.
+        failures: how many of each are borne. nodes: ids of those that are there now.
 
     Attributes:
         excluded: nodes on which nothing is started any more.
@@ -58,6 +58,7 @@ class Policy:
     """
 
     failures: Failures = field(default_factory=Failures)
+    nodes: Callable[[], set[str]] = set
     excluded: set[str] = field(default_factory=set)
     _tries: Counter[tuple[str, str]] = field(default_factory=Counter)
     _of_node: Counter[str] = field(default_factory=Counter)
@@ -82,15 +83,13 @@ class Policy:
             tries = self._count(job, "out of memory")
             return Verdict(again=not widest and tries <= 8, wider=True)
         if outcome.failure == "node":
-            self._blame(outcome.node)
-            return Verdict(again=self._count(job, "node") <= self.failures.retries)
+            return self._blame(outcome) or Verdict(again=self._count(job, "node") <= self.failures.retries)
         return self._error(job, outcome) if outcome.failure == "error" else RECORD
 
     def _lost(self, job: Job, outcome: Outcome) -> Verdict:
         if outcome.free:
             return Verdict(again=self._count(job, "free") <= self.failures.lost)
-        self._blame(outcome.node)
-        return Verdict(again=self._count(job, "lost") <= self.failures.retries)
+        return self._blame(outcome) or Verdict(again=self._count(job, "lost") <= self.failures.retries)
 
     def _error(self, job: Job, outcome: Outcome) -> Verdict:
         """The sweep ends when one error is most of what comes of it."""
@@ -101,12 +100,19 @@ class Policy:
             return RECORD
         return Verdict(stop=f"{len(alike)} trials failed alike: {outcome.message}")
 
-    def _blame(self, node: str) -> None:
+    def _blame(self, outcome: Outcome) -> Verdict | None:
+        """Count a failure against its node; a verdict where that was the last node."""
+        node = outcome.node
         if not node:
-            return
+            return None
         self._of_node[node] += 1
-        if self.failures.node and self._of_node[node] >= self.failures.node:
-            self.excluded.add(node)
+        if not self.failures.node or self._of_node[node] < self.failures.node or node in self.excluded:
+            return None
+        if not self.nodes() - self.excluded - {node}:
+            times = self._of_node[node]
+            return Verdict(stop=f"{times} failures in a row on the only node there is: {outcome.message}")
+        self.excluded.add(node)
+        return None
 
     def _count(self, job: Job, kind: str) -> int:
         self._tries[job.key, kind] += 1
