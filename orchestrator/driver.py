@@ -161,6 +161,9 @@ class _Driver:
             micro=resources.micro,
             gpu=resources.most_gpus > 0,
             minutes=sweep.failures.minutes or 0.0,
+            rule=sweep.rule,
+            watched=sweep.watched,
+            pauses=sweep.scheduler.pauses if sweep.scheduler else False,
             data_root=str(data_root() or ""),
         )
 
@@ -254,7 +257,9 @@ class _Driver:
             if self.options.local:
                 run_here(feed, self.around, observers)
             else:
-                run_on_ray(feed, self.around, self._room(feed), watchdog, observers)
+                epochs = max((job.trial["epochs"] for job in self.planned.jobs), default=1)
+                rule = self.sweep.scheduler, self.sweep.better, epochs
+                run_on_ray(feed, self.around, self._room(feed), watchdog, observers, rule)
         self._say(line(progress))
 
     def _room(self, attempts: Attempts) -> Room:

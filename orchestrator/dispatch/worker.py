@@ -175,14 +175,21 @@ class Reporter:
         self.store, self.forward = Store(around.store), forward
         self.flag, self.looked, self.stopping = stop_flag(around.sweep), 0.0, False
         self.saved = self.began = time.monotonic()
-        self.minutes = around.minutes
+        self.minutes, self.pauses = around.minutes, around.pauses
+        self.held: tuple[int, dict[str, float]] | None = None
 
     def __call__(self, event: Event) -> Signal:
         """Told by the engine after each step."""
         if event.metrics:
             shown = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
             logging.getLogger("perturb.trial").info("epoch %d  %s", event.epoch, shown)
+            if self.pauses:  # told when its checkpoint is written: the trial may be made to wait there
+                self.held = event.epoch, dict(event.metrics)
+                return "checkpoint"
             self.forward(event.epoch, dict(event.metrics))
+        elif self.held is not None:
+            held, self.held = self.held, None
+            self.forward(*held)
         time_now = time.monotonic()
         if time_now - self.looked > POLL_SECONDS:
             self.looked = time_now
@@ -242,6 +249,16 @@ def failed_row(
     return Row(
         status="failed", trial=job.trial, failure=failure, error=error, timings={"total": seconds},
         attempts=job.attempt, **common(job, around),
+    )  # fmt: skip
+
+
+def pruned_row(job: Job, around: Surroundings, history: list[dict[str, float]], seconds: float) -> Row:
+    """The row of a trial that a scheduler ended: its epochs, and no final evaluation."""
+    epoch = int(history[-1]["epoch"]) if history else 0
+    return Row(
+        status="pruned", trial=job.trial, history=history, last=dict(history[-1]) if history else {},
+        error=f"pruned after epoch {epoch} by its {around.watched}", timings={"total": seconds},
+        attempts=job.attempt, rule=around.rule, **common(job, around),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field_validator
 from ruamel.yaml.error import YAMLError
@@ -12,12 +12,14 @@ from ruamel.yaml.error import YAMLError
 from engine.config import Keep, Trial
 from engine.evaluations.base import EvaluationConfig
 from engine.settings import Count, Flag, Frozen, Whole
-from orchestrator.records.metrics import label_of
+from orchestrator.records.metrics import label_of, lower_is_better
 from orchestrator.sweepfile import overrides as setting
 from orchestrator.sweepfile.checks import check
 from orchestrator.sweepfile.evaluations import named, resolve
 from orchestrator.sweepfile.parts import Budget, Failures, Metric, Report, Resources, Searched
 from orchestrator.sweepfile.problems import Problem, Source, SweepError, of_validation, show, within
+from orchestrator.sweepfile.schedulers import Scheduler
+from orchestrator.sweepfile.schedulers import named as one_word
 from orchestrator.sweepfile.yaml_file import YamlError, read
 
 Values = Annotated[tuple[Any, ...], Field(min_length=1)]
@@ -49,6 +51,7 @@ class Sweep(Frozen):
         search: settings that Optuna chooses, in place of a grid.
         seeds: the seeds of each cell; ``n`` means 0 ... n - 1.
         metric: what cells are judged by. resources: what one trial takes. budget: when to stop.
+        scheduler: ends trials early that do worse than others: ``asha``, ``hyperband``, ``median``.
         failures: how many are borne before a trial, a node or the sweep is given up.
         evaluations: what is done with the trained weights of every trial: attacks, landscapes; each a row
             of its own, made without training anything again.
@@ -80,6 +83,9 @@ class Sweep(Frozen):
     resources: Resources = Resources()
     budget: Budget = Budget()
     failures: Failures = Failures()
+    scheduler: Annotated[
+        Scheduler | None, BeforeValidator(one_word, json_schema_input_type=Scheduler | str | None)
+    ] = None
     evaluations: tuple[
         Annotated[dict[str, Any], BeforeValidator(named, json_schema_input_type=dict[str, Any] | str)], ...
     ] = ()
@@ -107,6 +113,23 @@ class Sweep(Frozen):
     def asked(self) -> tuple[EvaluationConfig, ...]:
         """The evaluations that are asked for, each with its label."""
         return self._asked
+
+    @property
+    def watched(self) -> str:
+        """The metric that the scheduler compares trials by; empty without a scheduler."""
+        return (self.scheduler.metric or self.metric.name) if self.scheduler else ""
+
+    @property
+    def rule(self) -> str:
+        """Digest of the scheduler's settings; empty without one."""
+        return self.scheduler.digest(self.watched, self.better) if self.scheduler else ""
+
+    @property
+    def better(self) -> Literal["max", "min"]:
+        """Whether more or less of the watched metric is better."""
+        if self.watched == self.metric.name:
+            return self.metric.mode
+        return "min" if lower_is_better(self.watched) else "max"
 
     @property
     def source(self) -> Source:
