@@ -134,7 +134,8 @@ class Reporter:
 
     def __init__(self, around: Surroundings, forward: Callable[[int, dict[str, float]], None]) -> None:
         self.store, self.forward = Store(around.store), forward
-        self.flag, self.looked, self.stopping = stop_flag(around.sweep), 0.0, False
+        self.flags = [stop_flag(around.sweep), *([around.stop] if around.stop else [])]
+        self.looked, self.stopping = 0.0, False
         self.saved = time.monotonic()
 
     def __call__(self, event: Event) -> Signal:
@@ -146,7 +147,7 @@ class Reporter:
         time_now = time.monotonic()
         if time_now - self.looked > POLL_SECONDS:
             self.looked = time_now
-            self.stopping = self.store.exists(self.flag)
+            self.stopping = any(map(self.store.exists, self.flags))
         if self.stopping:
             return "stop"
         if time_now - self.saved > CHECKPOINT_SECONDS:  # an epoch may be longer than one wants to lose
