@@ -160,8 +160,9 @@ def outcome_of_evaluation(job: Job, row: EvaluationRow) -> Outcome:
 
 
 def _done(table: Table[R], key: str) -> R | None:
-    """The row of a key where it is done, looked up by its name alone."""
+    """The row of a key where it is done; nothing is listed for it."""
     for status in table.done:
         for row in table.read([key], {key: status}):
-            return row
+            if row.status in table.done:
+                return row
     return None

@@ -155,12 +155,12 @@ class Store:
 
     @cached_property
     def _fsspec(self) -> Any:
-        """fsspec's filesystem; None where its package is not installed."""
+        """fsspec's filesystem; None where its package is not installed, or cannot be used as it is."""
         import fsspec
 
         try:
             return fsspec.filesystem(self.protocol)
-        except (ValueError, ImportError):
+        except (ValueError, ImportError, OSError):
             return None
 
     def modified(self, name: str) -> float | None:

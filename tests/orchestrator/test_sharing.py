@@ -1,4 +1,4 @@
-"""Drivers beside each other and after each other, as processes: shared trials, dead drivers, replaced ones."""
+"""Drivers beside each other and after each other: shared trials, dead drivers, replaced ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import json
 import shutil
 import signal
-import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,12 @@ import pytest
 
 from orchestrator import api, driver
 from orchestrator.dispatch.progress import Progress
+from orchestrator.dispatch.worker import run_job
 from orchestrator.driver import Options, run
+from orchestrator.planning.job import Outcome, Surroundings
+from orchestrator.planning.search import Search
+from orchestrator.planning.shared import Shared
+from orchestrator.records.claims import Claims
 from orchestrator.records.lease import Holder, Lease
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
@@ -28,11 +33,11 @@ def sweep_file(folder: Path, name: str, **blocks: Any) -> str:
     return f"{name}.yaml"
 
 
-def starts(folder: Path) -> dict[str, int]:
+def starts(store: Path) -> dict[str, int]:
     """How often each trial was begun, by its log."""
     return {
         path.stem: path.read_text().count(f"  trial {path.stem[:12]}")
-        for path in (folder / "results/logs").glob("*.log")
+        for path in (store / "logs").glob("*.log")
     }
 
 
@@ -54,8 +59,8 @@ def test_two_sweeps_that_share_cells_train_each_once(tmp_path: Path, dispatcher:
         progress = json.loads((tmp_path / f"results/sweeps/{name}/progress.json").read_text())
         assert (progress["state"], progress["done"]) == ("done", 9)
         assert (tmp_path / f"results/sweeps/{name}/report/report.html").is_file()
-    assert len(starts(tmp_path)) == 11
-    assert set(starts(tmp_path).values()) == {1}
+    assert len(starts(tmp_path / "results")) == 11
+    assert set(starts(tmp_path / "results").values()) == {1}
     for left in ("claims", "drivers"):
         assert list((tmp_path / f"results/{left}").iterdir()) == []
 
@@ -72,12 +77,12 @@ def test_a_killed_driver_is_taken_over_at_once(tmp_path: Path) -> None:
     assert first.returncode == -signal.SIGKILL
     assert len(list((tmp_path / "results/claims").iterdir())) == 1
     (status,) = api.status(store=str(tmp_path / "results"))
-    assert (status["state"], status["done"]) == ("interrupted", 1)
+    assert status["state"] == "interrupted"
 
     second = perturb(tmp_path, *words)
     assert second.returncode == 0, second.stderr
     assert f"took over from process {first.pid} on" in second.stdout
-    assert sorted(starts(tmp_path).values()) == [1, 2]
+    assert sorted(starts(tmp_path / "results").values()) == [1, 2]
     for left in ("claims", "drivers"):
         assert list((tmp_path / f"results/{left}").iterdir()) == []
 
@@ -102,31 +107,72 @@ def test_a_driver_whose_sweep_was_taken_over_ends(tmp_path: Path, monkeypatch: p
     assert store.names("claims") == []
 
 
-def test_what_another_driver_finishes_is_counted_searched_and_tracked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+BESIDE = {
+    "trials": (sweep_of(), sweep_of(name="other", axes={"method.epsilon": [1, 5], "method.p": [0.5]})),
+    "evaluations": (probing(), probing(name="other", axes={"method.epsilon": [5]})),
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_what_another_driver_finishes_meanwhile_is_counted_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """While this sweep trains its first trial, another run finishes all others."""
-    sweep, begin = sweep_of(), Progress.started
-    options = Options(str(tmp_path), local=True, track=False)
+    """While a sweep trains its first trial, another one runs all that is left of it."""
+    sweep, other = BESIDE[kind]
+    begin, options = Progress.started, Options(str(tmp_path), local=True, track=False)
 
     def started(self: Progress, job: Any) -> None:
         begin(self, job)
         monkeypatch.setattr(Progress, "started", begin)
-        run(sweep_of(name="another"), options)
+        assert run(other, options).exit_code == 0
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Progress, "started", started)
-        patch.setattr("orchestrator.dispatch.worker.Reporter.__call__", lambda self, event: "continue")
-        ended = run(sweep, options)
+    monkeypatch.setattr(Progress, "started", started)
+    ended = run(sweep, options)
     assert ended.exit_code == 0
-    assert ended.counts["done"] == 3
+    assert ended.counts["todo"] == 0
+    progress = json.loads((tmp_path / f"sweeps/{sweep.name}/progress.json").read_text())
+    assert progress["done"] == ended.counts["trials"]
+    assert progress["evaluations"].get("done", 0) == ended.evaluations.get("evaluations", 0)
+    counts = starts(tmp_path)
+    assert {counts[key] for key in Ledger(Store(tmp_path)).index()} == {1}
 
 
-def test_a_search_hears_of_cells_that_another_trained(tmp_path: Path) -> None:
-    """A search whose cells were all finished after it began to ask trains none of them."""
+def test_a_search_hears_of_a_seed_that_another_trained(tmp_path: Path) -> None:
+    method = {"name": "dropattack", "targets": ["input"], "epsilon": 1.0}
+    search = {"search": {"method.p": {"choice": [0.5]}}, "seeds": [0, 1], "budget": {"trials": 2}}
+    trial = TRIAL | {"method": method}
+    store, heard = Store(tmp_path), list[Outcome]()
+    sweep = sweep_of(trial=trial, axes={}, reports=[], **search)
+    with Lease(store, "small") as lease:
+        inner = Search(sweep, Ledger(store))
+        feed = Shared(
+            inner, Claims(lease), Ledger(store), elsewhere=lambda job, outcome: heard.append(outcome)
+        )
+        job = feed.next()
+        assert job is not None
+        other = sweep_of(
+            name="other", trial=trial, axes={"method.p": [0.5]}, seeds=[1 - job.seed], reports=[]
+        )
+        assert run(other, Options(str(tmp_path), local=True, track=False)).exit_code == 0
+        mine = run_job(job, Surroundings(str(tmp_path), "small"), lambda event: "continue")
+        feed.done(job, mine)
+        assert feed.next() is None
+        assert feed.exhausted
+    ((cell, value),) = inner.values.items()
+    assert cell == job.cell
+    assert value == pytest.approx(sum(one.best["val.accuracy"] for one in (mine, *heard)) / 2)
 
 
-def test_evaluations_of_a_trial_elsewhere(tmp_path: Path) -> None:
-    sweep, options = probing(), Options(str(tmp_path), local=True, track=False)
-    assert run(sweep, options).exit_code == 0
-    assert Ledger(Store(tmp_path)).evaluations.index()
+@pytest.mark.slow
+def test_tune_asks_again_while_another_driver_has_the_last_trial(tmp_path: Path, ray_session: None) -> None:
+    """Nothing runs and nothing is given for a while: the sweep goes on when the other driver lets go."""
+    store, sweep = Store(tmp_path), sweep_of(axes={}, reports=[])
+    (job,) = api.plan(sweep, str(tmp_path)).jobs
+    with Lease(store, "other") as lease:
+        claims = Claims(lease)
+        claims.take(job.key)
+        release = threading.Timer(3.0, claims.close)
+        release.start()
+        ended = run(sweep, Options(str(tmp_path), track=False))
+        release.join()
+    assert (ended.exit_code, ended.counts["done"]) == (0, 1)
