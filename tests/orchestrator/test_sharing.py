@@ -42,7 +42,7 @@ def starts(store: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dispatcher", ["--local", "--cpus=2"])
+@pytest.mark.parametrize("dispatcher", ["--local", "--cpus=1"])
 def test_two_sweeps_that_share_cells_train_each_once(tmp_path: Path, dispatcher: str) -> None:
     for name, epsilons in (("one", [1, 2, 3, 4]), ("two", [4, 3, 2, 5])):
         axes = {"method.epsilon": epsilons, "method.p": [0, 0.5, 1]}
@@ -65,6 +65,7 @@ def test_two_sweeps_that_share_cells_train_each_once(tmp_path: Path, dispatcher:
         assert list((tmp_path / f"results/{left}").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_taken_over_at_once(tmp_path: Path) -> None:
     shutil.copy(PLUGINS / "breaking.py", tmp_path)
     killing = {"name": "breaking", "act": "kill once", "marker": str(tmp_path / "marker")}
