@@ -276,8 +276,8 @@ class Lease:
             return
         held = Holder.parse(self.store.get(self.watched))
         if held is not None and held.id != self.me.id:
-            tell, self.lost = self.lost, None
-            tell(held)
+            self.lost(held)
+            self.lost = None
 
     def _warn(self, error: Exception) -> None:
         known, self._away = self._away, True
