@@ -234,7 +234,7 @@ def data(
 def main() -> None:
     """Entry point: errors of the user's making are one line each, others keep their traceback."""
     from engine.errors import InputError
-    from orchestrator.dispatch.lock import SweepHeld
+    from orchestrator.records.claims import SweepHeld
     from orchestrator.sweepfile.problems import SweepError
     from orchestrator.tracking.track import TrackingError
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +13,6 @@ from engine.errors import InputError
 from engine.files import data_root
 from orchestrator import reporting
 from orchestrator.dispatch.drain import draining
-from orchestrator.dispatch.lock import SweepLock
 from orchestrator.dispatch.progress import Progress, Pulse, line, live
 from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.shipping import pack
@@ -21,9 +22,12 @@ from orchestrator.planning import preflight
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
 from orchestrator.planning.feed import Budget, Feed, Queue
-from orchestrator.planning.job import Surroundings, stop_flag
+from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.policy import Policy
+from orchestrator.planning.shared import Shared
+from orchestrator.records.claims import Claims, SweepLock
+from orchestrator.records.lease import Holder, Lease
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.provenance import git_commit, now
 from orchestrator.records.row import Row
@@ -120,12 +124,17 @@ def run(sweep: Sweep, options: Options | None = None, console: Console | None = 
         reporting.tracking_place(store, options.uri)
     if not options.local and (planned.evaluated.todo or (options.train and planned.counts()["todo"])):
         _start_ray(sweep, options)
-    with SweepLock(store, sweep.name):
+
+    def say(text: str) -> None:
+        if console is not None:
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    with Lease(store, sweep.name) as lease, SweepLock(lease, say):
         store.remove(stop_flag(sweep.name))
         name = f"sweeps/{sweep.name}/runs/{now().replace(':', '')}.yaml"
         store.put(name, sweep.text.encode())
         store.put(f"sweeps/{sweep.name}/sweep.yaml", sweep.text.encode())
-        return _Driver(sweep, options, store, ledger, planned, console).run()
+        return _Driver(sweep, options, store, ledger, planned, console, lease).run()
 
 
 def evaluate(sweep: Sweep, options: Options | None = None, console: Console | None = None) -> Ended:
@@ -147,9 +156,11 @@ class _Driver:
         ledger: Ledger,
         planned: Plan,
         console: Console | None,
+        lease: Lease,
     ):
         self.sweep, self.options, self.store, self.ledger = sweep, options, store, ledger
-        self.planned, self.console = planned, console
+        self.planned, self.console, self.lease = planned, console, lease
+        self.claims, self.observers = Claims(lease), list[Observer]()
         resources = sweep.resources
         self.around = Surroundings(
             store=store.location,
@@ -165,19 +176,24 @@ class _Driver:
             watched=sweep.watched,
             pauses=sweep.scheduler.pauses if sweep.scheduler else False,
             data_root=str(data_root() or ""),
+            stop=lease.stop,
         )
 
     def run(self) -> Ended:
         budget = self.sweep.budget
+        shared = Shared(
+            self._feed(), self.claims, self.ledger, self._needed(), elsewhere=self._elsewhere, say=self._say
+        )
         trials = None if self.sweep.search else budget.trials
-        feed = Attempts(Budget(self._feed(), trials, budget.hours), Policy(self.sweep.failures), self._say)
+        feed = Attempts(Budget(shared, trials, budget.hours), Policy(self.sweep.failures, _nodes), self._say)
         counts, asked = self.planned.counts(), self.planned.evaluated
         progress = Progress(self.sweep.name, counts, self.sweep.metric, asked.counts())
         progress.trains = self.options.train
         held = [job.key for job in self.planned.jobs if job.key in self.planned.status]
         rows = attach(self.ledger.read(held, self.planned.status), asked.jobs, self.ledger)
         progress.recall(self.planned.jobs, rows)
-        observers: list[Observer] = [progress]
+        observers = self.observers
+        observers.append(progress)
         tracker = None
         if self.options.track:
             from orchestrator.tracking.tracker import Follower
@@ -236,6 +252,17 @@ class _Driver:
             return Search(self.sweep, self.ledger)
         return Queue(self.planned.todo + evaluations, done)
 
+    def _needed(self) -> Callable[[Job], bool]:
+        """Whether a trial's weights are used in this sweep; a search's trials may be, where they keep any."""
+        parents = {job.parent for job in (*self.planned.jobs, *self.planned.evaluated.jobs)}
+        return lambda job: job.key in parents or bool(self.sweep.search)
+
+    def _elsewhere(self, job: Job, outcome: Outcome) -> None:
+        """A job ended that another driver ran."""
+        for observer in self.observers:
+            observer.started(job)
+            observer.finished(job, outcome)
+
     def _dispatch(self, feed: Attempts, progress: Progress, observers: list[Observer]) -> None:
         watchdog = Watchdog(self.store, self.sweep.name, self.around.minutes)
 
@@ -245,10 +272,18 @@ class _Driver:
             progress.state = "draining"
             self.store.put(stop_flag(self.sweep.name), b"")
 
+        def taken_over(by: Holder) -> None:
+            logging.getLogger("perturb").warning("the sweep was taken over by %s; this driver ends", by)
+            feed.stop(f"taken over by {by}")
+            progress.state = "draining"
+            self.store.put(self.lease.stop, b"")  # the other driver's trials go on
+
+        self.lease.lost = taken_over
         terminal = self.console is not None and self.console.is_terminal
         plain = self._say if self.console is not None and not terminal else None
         pulse = Pulse(progress, self.store, stop_flag(self.sweep.name), drain, plain)
         with ExitStack() as stack:
+            stack.callback(self.claims.close)
             stack.enter_context(draining(drain))
             if terminal and self.console is not None:
                 stack.enter_context(live(progress, self.console))

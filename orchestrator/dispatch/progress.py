@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -21,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.planning.job import Job, Outcome
+from orchestrator.records.lease import driver_of
 from orchestrator.records.provenance import now
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
@@ -28,10 +28,6 @@ from orchestrator.sweepfile.parts import Metric
 
 PLAIN_SECONDS = 5.0
 """Time between two lines where the output is not a terminal."""
-
-
-STALE_SECONDS = 60.0
-"""Age of the last word of a driver on another host after which it counts as dead."""
 
 
 class Progress:
@@ -281,20 +277,6 @@ def progress_of(store: Store, name: str) -> dict[str, Any] | None:
     if content is None:
         return None
     progress: dict[str, Any] = json.loads(content)
-    if progress["state"] in ("running", "draining") and not _driven(progress):
+    if progress["state"] in ("running", "draining") and driver_of(store, name) is None:
         progress["state"] = "interrupted"
     return progress
-
-
-def _driven(progress: dict[str, Any]) -> bool:
-    """Whether its driver lives: told by its process on this host, elsewhere by how fresh its word is."""
-    if progress["host"] == socket.gethostname():
-        try:
-            os.kill(progress["pid"], 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True  # another user's process
-        return True
-    age = datetime.now(UTC) - datetime.fromisoformat(progress["updated"])
-    return age.total_seconds() < STALE_SECONDS

@@ -173,7 +173,8 @@ class Reporter:
 
     def __init__(self, around: Surroundings, forward: Callable[[int, dict[str, float]], None]) -> None:
         self.store, self.forward = Store(around.store), forward
-        self.flag, self.looked, self.stopping = stop_flag(around.sweep), 0.0, False
+        self.flags = [stop_flag(around.sweep), *([around.stop] if around.stop else [])]
+        self.looked, self.stopping = 0.0, False
         self.saved = self.began = time.monotonic()
         self.minutes, self.pauses = around.minutes, around.pauses
         self.held: tuple[int, dict[str, float]] | None = None
@@ -194,7 +195,7 @@ class Reporter:
         if time_now - self.looked > POLL_SECONDS:
             self.looked = time_now
             with suppress(OSError):  # a store that is away asks for nothing
-                self.stopping = self.store.exists(self.flag)
+                self.stopping = any(map(self.store.exists, self.flags))
             if self.minutes and time_now - self.began > 60 * self.minutes:
                 raise TimeoutError(f"took more than {self.minutes:g} minutes")
         if self.stopping:

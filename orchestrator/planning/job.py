@@ -60,6 +60,7 @@ class Surroundings:
             a checkpoint.
         data_root: the data folder as the driver was told, where a worker has no ``PERTURB_DATA``.
         files: converted data in Ray's object store, for the nodes of a cluster.
+        stop: name of the file in the store that asks the trials of this driver alone to stop.
     """
 
     store: str
@@ -76,6 +77,7 @@ class Surroundings:
     pauses: bool = False
     data_root: str = ""
     files: Mapping[str, Any] = field(default_factory=dict)
+    stop: str = ""
 
 
 @dataclass(frozen=True)

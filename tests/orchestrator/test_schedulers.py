@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.slow]
 EPOCHS = 9
 
 
-def curves(scheduler: Any, trials: int = 9, pause: float = 0.0, **changes: Any) -> Sweep:
+def curves(scheduler: Any, trials: int = 9, **changes: Any) -> Sweep:
     """Trial i climbs to accuracy (trials - i) / 10: the first is the best."""
     scripts = []
     for i in range(trials):
