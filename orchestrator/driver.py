@@ -19,7 +19,8 @@ from orchestrator.planning import preflight
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
 from orchestrator.planning.feed import REQUESTED, Budget, Feed, Queue
 from orchestrator.planning.job import Surroundings, stop_flag
-from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.plan import Plan, plan, plan_on_sound_rows
+from orchestrator.records.compaction import tidy
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.provenance import git_commit, now
 from orchestrator.records.row import Row
@@ -106,7 +107,7 @@ def run(sweep: Sweep, options: Options | None = None, console: Console | None = 
     ledger = Ledger(store)
     if not options.train and not sweep.asked:
         raise InputError("evaluations", "nothing", "evaluations: [{name: ...}] in the sweep file")
-    planned = plan(sweep, ledger, options.retrain)
+    planned = plan_on_sound_rows(sweep, ledger, options.retrain)
     cells = preflight.cells_of(sweep, planned.grid)
     preflight.check_data(cells)
     if console is not None:
@@ -121,7 +122,10 @@ def run(sweep: Sweep, options: Options | None = None, console: Console | None = 
         name = f"sweeps/{sweep.name}/runs/{now().replace(':', '')}.yaml"
         store.put(name, sweep.text.encode())
         store.put(f"sweeps/{sweep.name}/sweep.yaml", sweep.text.encode())
-        return _Driver(sweep, options, store, ledger, planned, console).run()
+        tidy(ledger)
+        ended = _Driver(sweep, options, store, ledger, planned, console).run()
+        tidy(ledger)
+        return ended
 
 
 def evaluate(sweep: Sweep, options: Options | None = None, console: Console | None = None) -> Ended:

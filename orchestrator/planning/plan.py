@@ -56,6 +56,18 @@ class Plan:
         }
 
 
+def plan_on_sound_rows(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> Plan:
+    """A plan that counts nothing as done that does not read: what is damaged is set aside first.
+
+    Arguments and errors are those of :func:`plan`.
+    """
+    while True:
+        planned = plan(sweep, ledger, retrain)
+        lost = ledger.check(job.key for job in planned.jobs if job.key in planned.status)
+        if not lost + ledger.evaluations.check(job.key for job in planned.evaluated.jobs):
+            return planned
+
+
 def plan(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> Plan:
     """Expand a sweep and look its keys up; no file of the ledger is read.
 

@@ -14,6 +14,7 @@ those of :data:`FULL` bytes are left alone.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log
@@ -70,6 +71,14 @@ def compact(ledger: Ledger, waiting: int = 1) -> Compacted:
         OSError: the store cannot be written; nothing is lost.
     """
     return compact_table(ledger, waiting) + compact_table(ledger.evaluations, waiting)
+
+
+def tidy(ledger: Ledger) -> None:
+    """Compact what has :data:`WAITING` loose rows; a store that refuses is left as it is, with a warning."""
+    try:
+        compact(ledger, WAITING)
+    except OSError as error:
+        logging.getLogger("perturb").warning("the ledger was not compacted: %s", error)
 
 
 def compact_table(table: Table[Any], waiting: int = 1) -> Compacted:
