@@ -143,7 +143,7 @@ class Seeds:
         cell = {name: value for name, value in self._form.items() if name != "seed"}
         if self.parent is not None:
             cell["init"] = {**cell["init"], "key": self.parent.cell}
-        self.cell = digest(cell)
+        self.cell: str = digest(cell)
         self._head = _text({k: v for k, v in self._form.items() if k < "seed"}).removesuffix("}")
         self._tail = _text({k: v for k, v in self._form.items() if k > "seed"}).removeprefix("{")
 

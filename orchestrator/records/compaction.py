@@ -56,9 +56,7 @@ class Compacted:
     segments: int = 0
 
     def __add__(self, other: Compacted) -> Compacted:
-        return Compacted(
-            self.rows + other.rows, self.merged + other.merged, self.segments + other.segments
-        )
+        return Compacted(self.rows + other.rows, self.merged + other.merged, self.segments + other.segments)
 
 
 def compact(ledger: Ledger, waiting: int = 1) -> Compacted:

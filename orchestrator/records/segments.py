@@ -98,6 +98,15 @@ class Segments:
         same = pc.equal(self.index(name).column("key"), key)
         return list(pc.indices_nonzero(same).to_pylist())
 
+    def where(self, name: str, column: str, value: str) -> list[str]:
+        """Keys of the rows of a segment that have this value in a column.
+
+        Raises:
+            Gone, Damaged: list again.
+        """
+        table = self._reading(name, lambda file: file.read(columns=["key", column]))
+        return list(table.filter(pc.equal(table.column(column), value)).column("key").to_pylist())
+
     def rows(self, name: str, rows: Iterable[int], without: Iterable[str] = ()) -> Iterator[pa.Table]:
         """Rows of a segment by their numbers, in their order in it, a few row groups at a time.
 

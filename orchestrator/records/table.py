@@ -6,24 +6,25 @@ FOLDER/
   failed/<key>.<digest>.parquet     a loose row that another may follow
   segments/<rows>-<digest>.parquet  many rows (see :mod:`orchestrator.records.segments`)
 
-Names say the keys and statuses of loose rows, four columns those of segments, so that planning reads no row.
-Every file is put whole: a process killed at any moment leaves either no row or all of it. Compaction
-(:mod:`orchestrator.records.compaction`) moves rows from loose files into segments, and from small segments into
-larger ones. It deletes a file only when all that counts of it stands in a segment, so a row may be found twice
-and never not at all, if loose rows are listed before segments, and both again when a listed file is gone.
+Names say the keys and statuses of loose rows, four columns those of segments: planning reads no row. Every
+file is put whole: a process killed at any moment leaves either no row or all of it. Compaction
+(:mod:`orchestrator.records.compaction`) moves rows from loose files into segments, and from small segments
+into larger ones. It deletes a file only when all that counts of it stands in a segment, so a row may be
+found twice and never not at all, if loose rows are listed before segments, and all again when a listed file
+is gone.
 
 Of several rows of one key a done one counts before a pruned one, and that before a failed one; of equals the
 one that finished last. The first done row stays: a later one is dropped, unless it is told to replace it. A
 pruned row counts only where planning asks by the same rule; under another the key is as if it were absent.
 
-A file that is not as it was written (cut short, empty, a bit flipped) is set aside under ``ledger/damaged``, is
-named in the log and in :attr:`Table.damaged`, and its rows count as absent.
+A file that is not as it was written (cut short, empty, a bit flipped) is set aside under ``ledger/damaged``,
+is named in the log and in :attr:`Table.damaged`, and its rows count as absent.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -58,6 +59,7 @@ class Keyed(Protocol):
 
 
 R = TypeVar("R", bound=Keyed)
+T = TypeVar("T")
 
 Places = dict[str, tuple[Place, ...]]
 
@@ -163,6 +165,11 @@ class Table(Generic[R]):
         """Keys that begin with these digits, pruned ones included."""
         return sorted(key for key in self.places() if key.startswith(prefix))
 
+    def where(self, column: str, value: str) -> list[str]:
+        """Keys of the rows in segments that have this value in a column."""
+        found = self._over_segments(lambda name: self.segments.where(name, column, value))
+        return [key for keys in found.values() for key in keys]
+
     def places(self) -> Places:
         """Where the rows of every key are: loose ones as listed now, then those of segments."""
         loose = self.loose()
@@ -231,23 +238,14 @@ class Table(Generic[R]):
             self.damaged.append(error.damage)
 
     def _in_segments(self) -> Places:
-        for _ in range(TRIES):
-            bad = self._bad()
-            names = tuple(n for n in self.segments.names() if f"segments/{n}" not in bad)
-            if names == self._compacted[0]:
-                return self._compacted[1]
-            try:
-                indices = [(name, self.segments.index(name)) for name in names]
-            except (Gone, Damaged) as error:
-                self.note(error)
-                continue
+        indices = self._over_segments(self.segments.index)
+        if tuple(indices) != self._compacted[0]:
             found: Places = {}
-            for name, index in indices:
+            for name, index in indices.items():
                 for key, place in _places(name, index):
                     found[key] = (*found[key], place) if key in found else (place,)
-            self._compacted = names, found
-            return found
-        raise self._restless()
+            self._compacted = tuple(indices), found
+        return self._compacted[1]
 
     def _gathered(
         self, keys: Mapping[str, None], rule: str | None, without: tuple[str, ...] | None
@@ -314,15 +312,21 @@ class Table(Generic[R]):
 
     def _compacted_rows(self, key: str) -> list[tuple[str, str]]:
         """Status and rule of the rows of a key that are in segments."""
+
+        def rows_in(name: str) -> list[tuple[str, str]]:
+            index = self.segments.index(name)
+            slices = [index.slice(number, 1) for number in self.segments.find(key, name)]
+            return [(place.status, place.rule) for one in slices for _, place in _places(name, one)]
+
+        return [row for rows in self._over_segments(rows_in).values() for row in rows]
+
+    def _over_segments(self, read: Callable[[str], T]) -> dict[str, T]:
+        """What is read of each segment, by its name; all is read again where they are merged meanwhile."""
         for _ in range(TRIES):
+            bad = self._bad()
+            names = [name for name in self.segments.names() if f"segments/{name}" not in bad]
             try:
-                return [
-                    (place.status, place.rule)
-                    for name in self.segments.names()
-                    if f"segments/{name}" not in self._bad()
-                    for number in self.segments.find(key, name)
-                    for _, place in _places(name, self.segments.index(name).slice(number, 1))
-                ]
+                return {name: read(name) for name in names}
             except (Gone, Damaged) as error:
                 self.note(error)
         raise self._restless()
