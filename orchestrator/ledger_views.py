@@ -25,7 +25,8 @@ def rows_view(rows: Sequence[Row], metric: str, store: Store) -> RenderableType:
     if not rows:
         return Text(f"the ledger of {store.location} holds no such trial")
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("key", "status", "seed", "method", "data", f"best {metric}", "finished", "seconds"):
+    table.add_column("key", min_width=SHOWN)
+    for column in ("status", "seed", "method", "data", f"best {metric}", "finished", "seconds"):
         table.add_column(column)
     for row in rows:
         line = line_of(row, metric)
@@ -33,7 +34,7 @@ def rows_view(rows: Sequence[Row], metric: str, store: Store) -> RenderableType:
         seconds = f"{line['seconds']:.1f}"
         table.add_row(
             line["key"][:SHOWN], line["failure"] or line["status"], str(line["seed"]), line["method"],
-            line["data"], best, line["finished"], seconds,
+            line["data"], best, line["finished"].removesuffix("+00:00"), seconds,
         )  # fmt: skip
     return table
 

@@ -131,9 +131,10 @@ class Table(Generic[R]):
         again = row.status not in (*self.done, PRUNED) or replace
         name = loose_name(row.status, row.key, rule, content if again else None)
         self.store.put(f"{self.folder}/{name}", content)
-        for status in self.statuses:
-            if status not in self.done and (done or status != PRUNED):
-                self._clear(status, row.key, name)
+        if row.status != PRUNED:
+            for status in self.statuses:
+                if status not in self.done and (done or status == row.status):
+                    self._clear(status, row.key, name)
         return True
 
     def read(
