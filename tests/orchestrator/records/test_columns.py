@@ -34,18 +34,17 @@ def test_any_parquet_reader_reads_it(make_row: Callable[..., Row]) -> None:
 
 
 def test_every_flipped_bit_is_found(make_row: Callable[..., Row]) -> None:
-    """Or is without effect: one in the checksum's own name is."""
-    row = make_row()
-    content, pick = Ledger.to_parquet(row), random.Random(0)
+    """But those of the checksum's own name, without which a file counts as one of the first version."""
+    content, pick = Ledger.to_parquet(make_row()), random.Random(0)
     for place in pick.sample(range(len(content)), 1500):
         flipped = bytearray(content)
         flipped[place] ^= 1 << pick.randrange(8)
-        try:
-            assert Ledger.from_parquet(bytes(flipped)) == row
-            assert abs(place - content.index(b"checksum")) < 12
-        except Unreadable as error:
-            assert "\n" not in str(error)
-            assert str(error)
+        if abs(place - content.index(b"checksum")) < 12:
+            continue
+        with pytest.raises(Unreadable) as raised:
+            Ledger.from_parquet(bytes(flipped))
+        assert "\n" not in str(raised.value)
+        assert str(raised.value)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 4, 8, 12, 100, 5000, -1])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,10 +176,8 @@ def test_a_store_that_refuses_loses_nothing(tmp_path: Path, make_row: Make, call
     for row in rows:
         ledger.write(row)
     store.left, store.error = calls, OSError(28, "No space left on device", str(tmp_path / "x"))
-    try:
+    with pytest.raises(OSError, match=r"No space left on device: .*x") if calls < 5 else nullcontext():
         compact(ledger)
-    except OSError as error:
-        assert str(tmp_path / "x") in str(error)
     store.left = None
     assert Ledger(store).read(row.key for row in rows) == rows
     compact(ledger)

@@ -1,4 +1,4 @@
-"""Damaged files and stores that refuse; what rows do otherwise is in test_ledger.py and test_compaction.py."""
+"""Damaged files, stores that refuse, pruned rows; the rest is in test_ledger.py and test_compaction.py."""
 
 from __future__ import annotations
 

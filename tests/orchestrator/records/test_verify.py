@@ -42,7 +42,7 @@ def test_a_sound_ledger(ledger: Ledger) -> None:
 )
 def test_a_row_that_contradicts_its_key(
     ledger: Ledger, changes: dict[str, object], problem: str, compacted: bool
-) -> None:  # noqa: E501
+) -> None:
     wrong = real_row(7, **changes)
     ledger.write(wrong)
     if compacted:
