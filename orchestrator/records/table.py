@@ -137,6 +137,13 @@ class Table(Generic[R]):
                     self._clear(status, row.key, name)
         return True
 
+    def is_done(self, key: str, rule: str = "") -> bool:
+        """Whether a done row of a key is there and reads, or one that was pruned under this rule.
+
+        A few look-ups by name, for one key; :meth:`index` is for many.
+        """
+        return self._stands(key, PRUNED if rule else self.done[0], rule)
+
     def read(
         self,
         keys: Iterable[str],

@@ -182,6 +182,21 @@ def test_a_pruned_row_counts_for_its_own_rule(ledger: Ledger, make_row: Make) ->
     assert not ledger.write(make_row(status="pruned", rule="dd"))
 
 
+def test_one_key_is_looked_up_without_a_list(ledger: Ledger, make_row: Make) -> None:
+    ledger.write(make_row("done"))
+    ledger.write(make_row("failed", status="failed"))
+    ledger.write(make_row("pruned", status="pruned", rule="aa"))
+    ledger.write(make_row("bad"))
+    ledger.store.put("ledger/trials/completed/bad-0.parquet", b"")
+    for _ in range(2):
+        seen = Ledger(ledger.store)
+        done = {key: seen.is_done(f"{key}-0") for key in ("done", "failed", "pruned", "bad", "none")}
+        assert done == {"done": True, "failed": False, "pruned": False, "bad": False, "none": False}
+        assert [seen.is_done("pruned-0", rule) for rule in ("aa", "bb")] == [True, False]
+        assert seen.is_done("done-0", "aa")
+        compact(ledger)
+
+
 def test_columns_may_be_left_out(ledger: Ledger, make_row: Make) -> None:
     ledger.write(make_row("c0"))
     compact(ledger)
