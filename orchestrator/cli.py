@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from orchestrator.ledger_cli import app as ledger_app
+
 if TYPE_CHECKING:
     from orchestrator.driver import Options
     from orchestrator.records.store import Store
@@ -21,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Sweeps of perturbation training: one file, hundreds of trials, one ledger, MLflow grids.",
 )
+app.add_typer(ledger_app, name="ledger")
 console = Console()
 errors = Console(stderr=True)
 

@@ -23,10 +23,11 @@ from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
 from orchestrator.planning.feed import Budget, Feed, Queue
 from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
-from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.plan import Plan, plan, plan_on_sound_rows
 from orchestrator.planning.policy import Policy
 from orchestrator.planning.shared import Shared
 from orchestrator.records.claims import Claims, SweepLock
+from orchestrator.records.compaction import tidy
 from orchestrator.records.lease import Holder, Lease
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.provenance import git_commit, now
@@ -114,7 +115,7 @@ def run(sweep: Sweep, options: Options | None = None, console: Console | None = 
     ledger = Ledger(store)
     if not options.train and not sweep.asked:
         raise InputError("evaluations", "nothing", "evaluations: [{name: ...}] in the sweep file")
-    planned = plan(sweep, ledger, options.retrain)
+    planned = plan_on_sound_rows(sweep, ledger, options.retrain)
     cells = preflight.cells_of(sweep, planned.grid)
     preflight.check_data(cells)
     if console is not None:
@@ -134,7 +135,10 @@ def run(sweep: Sweep, options: Options | None = None, console: Console | None = 
         name = f"sweeps/{sweep.name}/runs/{now().replace(':', '')}.yaml"
         store.put(name, sweep.text.encode())
         store.put(f"sweeps/{sweep.name}/sweep.yaml", sweep.text.encode())
-        return _Driver(sweep, options, store, ledger, planned, console, lease).run()
+        tidy(ledger)
+        ended = _Driver(sweep, options, store, ledger, planned, console, lease).run()
+        tidy(ledger)
+        return ended
 
 
 def evaluate(sweep: Sweep, options: Options | None = None, console: Console | None = None) -> Ended:
@@ -182,7 +186,13 @@ class _Driver:
     def run(self) -> Ended:
         budget = self.sweep.budget
         shared = Shared(
-            self._feed(), self.claims, self.ledger, self._needed(), elsewhere=self._elsewhere, say=self._say
+            self._feed(),
+            self.claims,
+            self.ledger,
+            self._needed(),
+            elsewhere=self._elsewhere,
+            say=self._say,
+            rule=self.sweep.rule,
         )
         trials = None if self.sweep.search else budget.trials
         feed = Attempts(Budget(shared, trials, budget.hours), Policy(self.sweep.failures, _nodes), self._say)
@@ -190,7 +200,8 @@ class _Driver:
         progress = Progress(self.sweep.name, counts, self.sweep.metric, asked.counts())
         progress.trains = self.options.train
         held = [job.key for job in self.planned.jobs if job.key in self.planned.status]
-        rows = attach(self.ledger.read(held, self.planned.status), asked.jobs, self.ledger)
+        rows = self.ledger.read(held, self.planned.status, rule=self.planned.rule)
+        rows = attach(rows, asked.jobs, self.ledger)
         progress.recall(self.planned.jobs, rows)
         observers = self.observers
         observers.append(progress)
@@ -238,8 +249,8 @@ class _Driver:
         )  # fmt: skip
 
     def _row(self, key: str) -> Row | None:
-        found = self.ledger.read([key])
-        return attach(found, jobs_of_row(found[0], self.sweep), self.ledger)[0] if found else None
+        row = self.ledger.one(key, self.planned.rule)
+        return attach([row], jobs_of_row(row, self.sweep), self.ledger)[0] if row else None
 
     def _feed(self) -> Feed:
         done = [key for key, status in self.planned.status.items() if status == "completed"]

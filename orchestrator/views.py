@@ -14,7 +14,7 @@ from rich.text import Text
 from orchestrator.dispatch.progress import duration, evaluations_text, words
 from orchestrator.planning.evaluations import impossible
 from orchestrator.planning.jobs import kept
-from orchestrator.records.row import DONE
+from orchestrator.records.row import SETTLED
 from orchestrator.records.store import Store
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def plan_view(sweep: Sweep, planned: Plan, store: Store) -> RenderableType:
         first.setdefault(point.cell, dict(point.labels))
     done = {j.cell: 0 for j in planned.jobs}
     for job in planned.jobs:
-        done[job.cell] += planned.status.get(job.key) in DONE
+        done[job.cell] += planned.status.get(job.key) in SETTLED
     for key, cell in planned.grid.cells.items():
         row = (key[:10], places[key], f"{done[key]}/{len(sweep.seeds)}", cell.trial.slots.passes)
         table.add_row(*map(str, row), words(first[key]))

@@ -85,7 +85,7 @@ def run_job(job: Job, around: Surroundings, report: Report, train_with: Train | 
     return Outcome(job.key, *about, row.best, row.last, seconds, memory=row.memory)
 
 
-def patiently(write: Callable[[], None]) -> None:
+def patiently(write: Callable[[], object]) -> None:
     """Write to a store that may be full or away for a while: what was computed is not thrown away.
 
     Raises:
@@ -94,7 +94,8 @@ def patiently(write: Callable[[], None]) -> None:
     began, pause = time.monotonic(), 0.1
     while True:
         try:
-            return write()
+            write()
+            return
         except OSError as error:
             if time.monotonic() - began > PATIENCE_SECONDS:
                 raise

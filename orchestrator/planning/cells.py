@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from engine.config import Trial
+from engine.identity import Seeds
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,19 @@ class Cell:
 
     key: str
     trial: Trial
+
+    @classmethod
+    def of(cls, trial: Trial) -> Cell:
+        """The cell of a trial."""
+        seeds = Seeds(trial)
+        found = cls(seeds.cell, trial)
+        found.__dict__["seeds"] = seeds  # made already
+        return found
+
+    @cached_property
+    def seeds(self) -> Seeds:
+        """What its trials are called."""
+        return Seeds(self.trial)
 
     def run(self, seed: int) -> Trial:
         """The trial of this cell with another seed."""

@@ -39,7 +39,7 @@ class Shared:
         feed: where the jobs come from. claims: of this driver. ledger: where rows of other drivers appear.
         needed: whether a trial's weights are needed, so that a row alone does not do.
         elsewhere: told how a job of this feed ended that this driver has not run.
-        say: given a line when another driver is waited for.
+        say: given a line when another driver is waited for. rule: digest of the sweep's scheduler.
 
     Attributes:
         aside: jobs that other drivers have, by key.
@@ -53,9 +53,11 @@ class Shared:
         needed: Callable[[Job], bool] | None = None,
         elsewhere: Callable[[Job, Outcome], None] | None = None,
         say: Callable[[str], None] | None = None,
+        rule: str = "",
     ) -> None:
         self.feed, self.claims, self.ledger = feed, claims, ledger
         self.needed, self.elsewhere, self.say = needed, elsewhere, say
+        self.rule = rule
         self.aside: dict[str, Job] = {}
         self._looked, self._away = 0.0, False
         self._told: set[str] = set()
@@ -122,7 +124,7 @@ class Shared:
         if job.evaluation is not None:
             looked = _done(self.ledger.evaluations, job.key)
             return outcome_of_evaluation(job, looked) if looked else None
-        row = _done(self.ledger, job.key)
+        row = _done(self.ledger, job.key, self.rule)
         if row is None or (row.status == "completed" and self._lacks_weights(job)):
             return None
         return outcome_of(row)
@@ -159,10 +161,6 @@ def outcome_of_evaluation(job: Job, row: EvaluationRow) -> Outcome:
     return Outcome(row.key, row.status, row.failure, row.error, named, named, row.seconds)
 
 
-def _done(table: Table[R], key: str) -> R | None:
-    """The row of a key where it is done; nothing is listed for it."""
-    for status in table.done:
-        for row in table.read([key], {key: status}):
-            if row.status in table.done:
-                return row
-    return None
+def _done(table: Table[R], key: str, rule: str = "") -> R | None:
+    """The row of a key where it is done; nothing is listed where it is not."""
+    return table.one(key, rule) if table.is_done(key, rule) else None

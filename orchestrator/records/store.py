@@ -1,8 +1,10 @@
 """Where results live: a local or network folder, or any filesystem that pyarrow or fsspec knows.
 
 STORE/
-  ledger/trials/<status>/<key>.parquet    one file a finished trial
-  ledger/evaluations/<status>/<key>.parquet   one file an evaluation of a trial's checkpoint
+  ledger/trials/<status>/<key>.parquet    one file a trial that finished lately (see records/table.py)
+  ledger/trials/segments/                 many finished trials a file, compacted
+  ledger/evaluations/                     the same for the evaluations of trials' checkpoints
+  ledger/damaged/                         files that did not read, set aside
   checkpoints/<key>/                      of trials under way, and those that are kept
   logs/<key>.log
   sweeps/<name>/                          the sweep file as run, its driver, its progress, its reports
@@ -19,6 +21,8 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -95,7 +99,14 @@ class Store:
         """Write a file so that no reader ever sees half of it.
 
         Object stores take it in a single put; elsewhere a temporary file is flushed and renamed.
+
+        Raises:
+            OSError: no space left, read-only, no answer; it names the file.
         """
+        with self._naming(name):
+            self._put(name, content)
+
+    def _put(self, name: str, content: bytes) -> None:
         if self.local:
             write_atomic(self.local / name, content)
             return
@@ -185,7 +196,7 @@ class Store:
         try:
             if self._wrapped:  # streams of fsspec's memory share one position
                 return bytes(self._fsspec.cat_file(self.path(name)))
-            with self.filesystem.open_input_stream(self.path(name)) as stream:
+            with self._naming(name), self.filesystem.open_input_stream(self.path(name)) as stream:
                 return bytes(stream.read())
         except FileNotFoundError:
             return None
@@ -205,10 +216,19 @@ class Store:
         selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
         return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of the files directly inside a folder, by name; none where it is not there."""
+        selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
+        with self._naming(folder):
+            found = self.filesystem.get_file_info(selector)
+        files = [info for info in found if info.type == pafs.FileType.File]
+        return {info.base_name: info.size for info in files if not info.base_name.startswith(".")}
+
     def remove(self, name: str) -> None:
         """Delete a file; nothing where there is none."""
         try:
-            self.filesystem.delete_file(self.path(name))
+            with self._naming(name):
+                self.filesystem.delete_file(self.path(name))
         except FileNotFoundError:
             return
 
@@ -218,6 +238,17 @@ class Store:
             self.filesystem.delete_dir(self.path(name))
         except FileNotFoundError:
             return
+
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """Errors of the filesystem name the file: pyarrow's and a full disk's do not."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename is not None and str(error.filename) == self.path(name):
+                raise
+            why = error.strerror or str(error) or type(error).__name__
+            raise type(error)(error.errno or errno.EIO, why, self.path(name)) from error
 
 
 def _create_local(path: Path, content: bytes) -> bool:

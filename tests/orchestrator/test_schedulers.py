@@ -22,13 +22,8 @@ EPOCHS = 9
 
 def curves(scheduler: Any, trials: int = 9, **changes: Any) -> Sweep:
     """Trial i climbs to accuracy (trials - i) / 10: the first is the best."""
-    scripts = []
-    for i in range(trials):
-        best = (trials - i) / 10
-        steps = [
-            [f"sleep:{pause}"] * (pause > 0) + [f"report:{best * e / EPOCHS}"] for e in range(1, 1 + EPOCHS)
-        ]
-        scripts.append([action for step in steps for action in step])
+    bests = [(trials - i) / 10 for i in range(trials)]
+    scripts = [[f"report:{best * e / EPOCHS}" for e in range(1, 1 + EPOCHS)] for best in bests]
     trial = {"data": "digits", "model": {"name": "scripted"}, "method": "standard", "epochs": EPOCHS}
     return scripted(*scripts, scheduler=scheduler, trial=trial, **changes)
 

@@ -38,6 +38,28 @@ def test_put_get_names_remove(store: Store) -> None:
     assert store.names("a") == []
 
 
+def test_sizes(store: Store) -> None:
+    assert store.sizes("a") == {}
+    store.put("a/b", b"one")
+    store.put("a/c/d", b"x")
+    assert store.sizes("a") == {"b": 3}
+
+
+def test_errors_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"Not a directory: .*file/below"):
+        store.get("file/below")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        store.put("a/b", b"x")
+    assert raised.value.filename == str(tmp_path / "a/b")
+
+
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     store.put("a", b"old")
