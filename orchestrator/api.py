@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import InputError
 from orchestrator import reporting
 from orchestrator.dispatch.progress import progress_of
+from orchestrator.doctor.examine import examine
 from orchestrator.driver import Ended, Options, evaluate, run
 from orchestrator.planning.job import stop_flag
 from orchestrator.planning.plan import Plan
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 __all__ = [
-    "Ended", "Options", "Sweep", "evaluate", "evaluations", "from_dict", "load", "logs", "plan", "report",
-    "run", "status", "stop", "track",
+    "Ended", "Options", "Sweep", "evaluate", "evaluations", "examine", "from_dict", "load", "logs", "plan",
+    "report", "run", "status", "stop", "track",
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from orchestrator.dispatch.lock import SweepLock
 from orchestrator.dispatch.progress import Progress, Pulse, line, live
 from orchestrator.dispatch.shipping import pack
 from orchestrator.dispatch.tune import Observer, run_here, run_on_ray, start_ray
+from orchestrator.doctor.quick import ready
 from orchestrator.planning import preflight
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
 from orchestrator.planning.feed import REQUESTED, Budget, Feed, Queue
@@ -111,11 +112,13 @@ def run(sweep: Sweep, options: Options | None = None, console: Console | None = 
     preflight.check_data(cells)
     if console is not None:
         for advice in preflight.advised(cells):
-            console.print(f"warning: {advice}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+            _warn(console, f"warning: {advice}")
     if options.track:
         reporting.tracking_place(store, options.uri)
-    if not options.local and (planned.evaluated.todo or (options.train and planned.counts()["todo"])):
-        _start_ray(sweep, options)
+    if planned.evaluated.todo or (options.train and planned.counts()["todo"]):
+        if not options.local:
+            _start_ray(sweep, options)
+        ready(store, options.address, lambda text: _warn(console, text))
     with SweepLock(store, sweep.name):
         store.remove(stop_flag(sweep.name))
         name = f"sweeps/{sweep.name}/runs/{now().replace(':', '')}.yaml"
@@ -251,6 +254,11 @@ class _Driver:
     def _say(self, text: RenderableType) -> None:
         if self.console is not None:
             self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def _warn(console: Console | None, text: str) -> None:
+    if console is not None:
+        console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _start_ray(sweep: Sweep, options: Options) -> None:
