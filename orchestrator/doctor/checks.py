@@ -204,8 +204,8 @@ def check_data(data: Sequence[File]) -> Result:
             return Result("data", "fail", found, "delete it; the next run sends the driver's")
     lacking = sum(f.size for f in data if f not in held)
     if lacking:
-        return Result("data", "ok", f"{len(held)} of {len(data)} here, {size(lacking)} sent with the run")
-    return Result("data", "ok", f"{len(data)} as on the driver" if data else "none converted yet")
+        return Result("data", "ok", f"{size(lacking)} to be sent with the run")
+    return Result("data", "ok", "as on the driver" if data else "none converted yet")
 
 
 def check_files(files: Sequence[File]) -> Result:
@@ -215,7 +215,7 @@ def check_files(files: Sequence[File]) -> Result:
             return Result("files", "fail", f"no {file.name}", "copy it there, or keep it on a shared folder")
         if fingerprint(Path(file.name)) != file.content:
             return Result("files", "fail", f"{file.name} is not the driver's", "copy the driver's there")
-    return Result("files", "ok", f"{len(files)} as on the driver")
+    return Result("files", "ok", "as on the driver")
 
 
 def check_clock(pings: Sequence[tuple[float, float, float]]) -> Result:

@@ -71,7 +71,7 @@ def _opened(config: DataConfig) -> Result:
 
 def files_of(cells: Iterable[Cell]) -> list[Path]:
     """Files that trials read by path and no run sends: word vectors."""
-    found = {getattr(cell.trial.model, "vectors", None): None for cell in cells}
+    found = {cell.trial.model.get("vectors"): None for cell in cells}
     return [Path(path) for path in found if path]
 
 
@@ -145,7 +145,8 @@ def check_fit(wanted: Resources, nodes: Sequence[Mapping[str, float]]) -> Result
     except InputError as error:
         return Result("resources", "fail", f"{error.name}: {error.value}", f"{error.legal}; or add nodes")
     each = f"{wanted.cpus:g} CPU, {wanted.gpus:g} GPU"
-    return Result("resources", "ok", f"{wanted.workers} x ({each}) fit on {len(nodes)} nodes")
+    on = "1 node" if len(nodes) == 1 else f"{len(nodes)} nodes"
+    return Result("resources", "ok", f"{wanted.workers} x ({each}) fit on {on}")
 
 
 def check_authentication(environment: Mapping[str, str]) -> Result:
