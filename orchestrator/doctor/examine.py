@@ -14,7 +14,7 @@ from orchestrator.doctor import own
 from orchestrator.doctor.checks import Expected, check_disk, check_open_files, code_hash, file_of, look
 from orchestrator.doctor.gpu import Gpus, check_gpus
 from orchestrator.doctor.reduce import among
-from orchestrator.doctor.result import Result, tried
+from orchestrator.doctor.result import Result, first_line, tried
 from orchestrator.doctor.storage import WRITABLE, examined, exercise, returned_too
 from orchestrator.driver import Options
 from orchestrator.records.provenance import versions
@@ -92,6 +92,9 @@ def cluster(
     except InputError as error:
         remedy = "`ray start --head` there, the driver's Ray and Python on it, its ports open to this machine"
         return [*results, Result("ray", "fail", f"{error.value}: {error.legal}", remedy)]
+    except ray.exceptions.AuthenticationError as error:
+        remedy = "RAY_AUTH_MODE=token and the cluster's token, in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        return [*results, Result("ray", "fail", first_line(error), remedy)]
     if options.address:
         results.append(own.check_authentication(os.environ))
     found = on_nodes.living(ray.nodes())  # type: ignore[no-untyped-call]

@@ -74,14 +74,22 @@ def test_a_sweep_that_wants_gpus_where_there_are_none(
     assert (gpu.status, "torch sees 0 of 1" in gpu.found) == ("fail", True)
 
 
-def test_nobody_at_the_address(tmp_path: Path) -> None:
+def test_nobody_at_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = Options(str(tmp_path), address="127.0.0.1:1", track=False)
-    import ray
-
-    if ray.is_initialized():  # as start_ray would take the session's in place of the address
-        pytest.skip("another test's Ray runs in this process")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # another test's may run in this process
     (found,) = by_check(orchestrator.examine(None, options))["ray"]
     assert (found.status, found.found.startswith("127.0.0.1:1: host:port of a running")) == ("fail", True)
+
+
+def test_a_cluster_that_refuses_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def refuse(*_: Any) -> None:
+        raise ray.exceptions.AuthenticationError("Invalid or missing authentication token")
+
+    monkeypatch.setattr(whole, "start_ray", refuse)
+    (found,) = by_check(orchestrator.examine(None, Options(str(tmp_path), address="a:1", track=False)))["ray"]
+    assert (found.status, "token" in found.found, "RAY_AUTH_MODE" in found.remedy) == ("fail", True, True)
 
 
 @pytest.mark.usefixtures("ray_session")
