@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from engine.errors import InputError, did_you_mean
 from orchestrator import reporting
 from orchestrator.dispatch.progress import progress_of
+from orchestrator.doctor.examine import examine
 from orchestrator.driver import Ended, Options, evaluate, run
 from orchestrator.planning.evaluations import attach
 from orchestrator.planning.job import stop_flag
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 __all__ = [
-    "Ended", "Options", "Sweep", "evaluate", "evaluations", "from_dict", "ledger_compact", "ledger_export",
-    "ledger_row", "ledger_rows", "ledger_verify", "load", "logs", "plan", "report", "run", "status", "stop",
-    "track",
+    "Ended", "Options", "Sweep", "evaluate", "evaluations", "examine", "from_dict", "ledger_compact",
+    "ledger_export", "ledger_row", "ledger_rows", "ledger_verify", "load", "logs", "plan", "report", "run",
+    "status", "stop", "track",
 ]  # fmt: skip
 
 

@@ -127,6 +127,34 @@ def _run(sweep: Path, overrides: list[str], options: Options) -> NoReturn:
 
 
 @app.command()
+def doctor(
+    sweep: Annotated[Path | None, typer.Argument(help="A sweep file, whose needs are looked at.")] = None,
+    set_: Set = [],  # noqa: B006
+    store: StoreOption = None,
+    address: Address = None,
+    local: Annotated[bool, typer.Option("--local", help="Check this process only, without Ray.")] = False,
+    track: Annotated[bool, typer.Option(help="Look at MLflow too.")] = True,
+    tracking_uri: TrackingUri = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+) -> None:
+    """Check every node before a sweep: GPU, all-reduce, disk, data, store, MLflow, clock, versions."""
+    from orchestrator.doctor.examine import examine
+    from orchestrator.doctor.report import as_json as plain
+    from orchestrator.doctor.report import exit_code, view
+    from orchestrator.driver import Options
+
+    if address and local:
+        _fail("--address: stands alone: --local checks this process only")
+    loaded = _load(sweep, set_) if sweep else None
+    found = examine(loaded, Options(store, address, local, track=track, uri=tracking_uri))
+    if as_json:
+        print(json.dumps(plain(found)))
+    else:
+        console.print(view(found), soft_wrap=True)
+    raise typer.Exit(exit_code(found))
+
+
+@app.command()
 def status(
     sweep: Annotated[str | None, typer.Argument(help="A sweep's file or name; all when left out.")] = None,
     store: StoreOption = None,

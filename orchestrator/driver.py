@@ -18,6 +18,7 @@ from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.shipping import pack
 from orchestrator.dispatch.tune import Observer, run_here, run_on_ray, start_ray
 from orchestrator.dispatch.watchdog import Watchdog
+from orchestrator.doctor.quick import ready
 from orchestrator.planning import preflight
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
@@ -120,11 +121,13 @@ def run(sweep: Sweep, options: Options | None = None, console: Console | None = 
     preflight.check_data(cells)
     if console is not None:
         for advice in preflight.advised(cells):
-            console.print(f"warning: {advice}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+            _warn(console, f"warning: {advice}")
     if options.track:
         reporting.tracking_place(store, options.uri)
-    if not options.local and (planned.evaluated.todo or (options.train and planned.counts()["todo"])):
-        _start_ray(sweep, options)
+    if planned.evaluated.todo or (options.train and planned.counts()["todo"]):
+        if not options.local:
+            _start_ray(sweep, options)
+        ready(store, options.address, lambda text: _warn(console, text))
 
     def say(text: str) -> None:
         if console is not None:
@@ -327,6 +330,11 @@ def _nodes() -> set[str]:
     if not ray.is_initialized():
         return set()
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+
+
+def _warn(console: Console | None, text: str) -> None:
+    if console is not None:
+        console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _start_ray(sweep: Sweep, options: Options) -> None:
