@@ -124,7 +124,8 @@ def run_on_ray(
         return bundles(config["cpus"], config["gpus"], around.workers, config["avoid"])
 
     trainable = tune.with_resources(make_trainable(around, REPORT_SECONDS), resources)
-    with _quiet(), tempfile.TemporaryDirectory(prefix="perturb-tune-") as folder:
+    together = rule[0].together(rule[2]) if rule[0] else 0
+    with _quiet(together), tempfile.TemporaryDirectory(prefix="perturb-tune-") as folder:
         storage = _tune_folder(around, folder)
         tuner = Tuner(
             trainable,
@@ -191,15 +192,22 @@ def _tune_folder(around: Surroundings, temporary: str) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Tune without its own loggers, signal handler and warnings; the sweep has its own."""
+def _quiet(together: int) -> Iterator[None]:
+    """Tune without its own loggers, signal handler and warnings; the sweep has its own.
+
+    Args:
+        together: trials that it queues at once; 0 for as many as it likes.
+    """
     settings = {
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "3600",
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     }
+    if together:
+        settings["TUNE_MAX_PENDING_TRIALS_PG"] = str(together)
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     # a trial whose process died is told by its row; Tune would print its traceback at every attempt

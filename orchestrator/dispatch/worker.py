@@ -182,6 +182,9 @@ class Reporter:
 
     def __call__(self, event: Event) -> Signal:
         """Told by the engine after each step."""
+        if self.held is not None:
+            held, self.held = self.held, None
+            self.forward(*held)
         if event.metrics:
             shown = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
             logging.getLogger("perturb.trial").info("epoch %d  %s", event.epoch, shown)
@@ -189,9 +192,6 @@ class Reporter:
                 self.held = event.epoch, dict(event.metrics)
                 return "checkpoint"
             self.forward(event.epoch, dict(event.metrics))
-        elif self.held is not None:
-            held, self.held = self.held, None
-            self.forward(*held)
         time_now = time.monotonic()
         if time_now - self.looked > POLL_SECONDS:
             self.looked = time_now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -25,6 +26,10 @@ class _Rule(Frozen):
     """Whether trials wait for others, and are checkpointed at every epoch for it."""
 
     metric: str | None = None
+
+    def together(self, epochs: int) -> int:
+        """Trials that are queued at once; 0 leaves it to Tune, which queues as many as can run."""
+        return 0
 
     def digest(self, metric: str, mode: str) -> str:
         """Tells one rule from another: pruned under it is done under it alone."""
@@ -58,6 +63,12 @@ class Hyperband(_Rule):
 
     name: Literal["hyperband"]
     reduction: Factor = 3.0
+
+    def together(self, epochs: int) -> int:
+        """The largest bracket, ``r^s`` trials with ``s = round(log_r epochs)``: halved before it is full,
+        it would let trials pass that were never compared.
+        """
+        return max(1, math.ceil(self.reduction ** round(math.log(epochs, self.reduction))))
 
 
 class Median(_Rule):

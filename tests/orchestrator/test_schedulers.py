@@ -35,11 +35,9 @@ def ran(sweep: Sweep, store: Path) -> Ended:
 def rows(sweep: Sweep, store: Path) -> list[Row | None]:
     """In the order of the points."""
     ledger = Ledger(Store(store))
-    found = {
-        row.key: row
-        for row in ledger.read([job.key for job in plan(sweep, ledger).jobs], ledger.index(sweep.rule))
-    }
-    return [found.get(job.key) for job in plan(sweep, ledger).jobs]
+    keys = [job.key for job in plan(sweep, ledger).jobs]
+    found = {row.key: row for row in ledger.read(keys, rule=sweep.rule)}
+    return [found.get(key) for key in keys]
 
 
 @pytest.mark.parametrize("rule", ["asha", "hyperband", "median"])

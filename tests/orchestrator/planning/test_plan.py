@@ -24,7 +24,8 @@ def row(key: str, status: str = "completed") -> Row:
 def test_counts_and_order(ledger: Ledger) -> None:
     planned = plan(sweep_of(seeds=2), ledger)
     assert planned.counts() == {
-        "points": 4, "cells": 3, "trials": 6, "done": 0, "diverged": 0, "failed": 0, "todo": 6,
+        "points": 4, "cells": 3, "trials": 6, "done": 0, "diverged": 0, "pruned": 0, "failed": 0,
+        "todo": 6,
     }  # fmt: skip
     assert [job.seed for job in planned.jobs] == [0, 0, 0, 1, 1, 1], "the grid fills seed by seed"
     assert not (ledger.store.local or Path()).exists(), "planning writes nothing"
