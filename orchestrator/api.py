@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import InputError
 from orchestrator import reporting
-from orchestrator.dispatch.progress import progress_of
 from orchestrator.driver import Ended, Options, evaluate, run
 from orchestrator.planning.job import stop_flag
 from orchestrator.planning.plan import Plan
@@ -15,6 +14,7 @@ from orchestrator.planning.plan import plan as plan_against
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
 from orchestrator.reports.words import label_text
+from orchestrator.stored import standing
 from orchestrator.sweepfile.sweep import Sweep, from_dict, load
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def plan(sweep: Sweep, store: str | None = None) -> Plan:
 
 
 def status(name: str | None = None, store: str | None = None) -> list[dict[str, Any]]:
-    """How sweeps stand, from the store alone: what their drivers wrote last.
+    """How sweeps stand, from the store alone: what their drivers wrote last, else what the ledger holds.
 
     Args:
         name: of one sweep; None is all of the store.
@@ -46,7 +46,7 @@ def status(name: str | None = None, store: str | None = None) -> list[dict[str, 
         InputError: no sweep of that name has been run in the store.
     """
     place = Store(store)
-    found = [progress_of(place, known) for known in ([name] if name else place.names("sweeps"))]
+    found = [standing(place, one, whole=bool(name)) for one in ([name] if name else place.names("sweeps"))]
     if name and found == [None]:
         known = ", ".join(place.names("sweeps")) or "none"
         raise InputError(

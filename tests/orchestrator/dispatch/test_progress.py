@@ -7,7 +7,9 @@ import pytest
 from rich.console import Console
 
 from orchestrator.dispatch import progress as module
-from orchestrator.dispatch.progress import Progress, Pulse, duration, line, view, words
+from orchestrator.dispatch.live import View, duration, line, words
+from orchestrator.dispatch.progress import Progress
+from orchestrator.dispatch.pulse import Pulse
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.parts import Metric
@@ -16,7 +18,7 @@ COUNTS = {"trials": 10, "done": 2}
 
 
 def job(key: str, cell: str = "c", **labels: object) -> Job:
-    return Job(key, cell, 0, {}, labels=dict(labels))
+    return Job(key, cell, ord(key), {}, labels=dict(labels))
 
 
 def scored(key: str, value: float) -> Outcome:
@@ -74,7 +76,7 @@ def test_evaluations_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = told.snapshot()
     assert (shown["done"], shown["failed"]) == (2, 0)
     assert shown["evaluations"] == {"evaluations": 4, "done": 2, "failed": 1, "impossible": 0}
-    assert "2/4 evaluations (1 failed)" in line(told)
+    assert "2/4 evaluations (1 failed)" in line(told.snapshot())
     told.trains, told.first_start = False, 100.0
     monkeypatch.setattr(module.time, "monotonic", lambda: 110.0)
     assert told.eta() == pytest.approx(5.0), "two of three evaluations in 10 s; trials are not run"
@@ -83,8 +85,8 @@ def test_evaluations_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_line_and_view_say_the_same(progress: Progress) -> None:
     console = Console(width=120)
     with console.capture() as captured:
-        console.print(view(progress))
-    for text in (line(progress), captured.get()):
+        console.print(View(progress.snapshot()))
+    for text in (line(progress.snapshot()), captured.get()):
         for part in ("5/10", "1 running", "1 failed", "0.6500", "p=e"):
             assert part in text
 
