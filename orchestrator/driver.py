@@ -12,8 +12,8 @@ from engine.errors import InputError
 from engine.files import data_root
 from orchestrator import reporting
 from orchestrator.dispatch.drain import draining
-from orchestrator.dispatch.lock import SweepLock
 from orchestrator.dispatch.live import line, live
+from orchestrator.dispatch.lock import SweepLock
 from orchestrator.dispatch.progress import Progress
 from orchestrator.dispatch.pulse import Pulse
 from orchestrator.dispatch.shipping import pack

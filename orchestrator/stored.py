@@ -78,7 +78,7 @@ def _unknown(name: str) -> dict[str, Any]:
     counts = dict.fromkeys(("trials", "done", "running", "failed", "diverged"), 0)
     return {
         "version": 2, "sweep": name, "state": "unknown", **counts, "metric": "", "rate": None,
-        **dict.fromkeys(("states", "failures", "reasons", "evaluations", "resources"), {}),
+        **{one: {} for one in ("states", "failures", "reasons", "evaluations", "resources")},
         **dict.fromkeys(("eta_seconds", "elapsed_seconds", "idle_seconds", "best"), None),
         "top": [], "host": "", "pid": 0, "updated": "",
     }  # fmt: skip

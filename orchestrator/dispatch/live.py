@@ -24,6 +24,10 @@ HEIGHT = 3 + BEST + FAILURES
 
 STYLES = {"running": "cyan", "done": "green", "failed": "red", "diverged": "yellow", "pruned": "dim"}
 ALWAYS = ("waiting", "running", "done")
+WIDE = ("waiting", "running", "done", "failed", "diverged", "pruned", "elsewhere")
+NARROW = ("failed", "running", "done", "waiting", "diverged", "pruned", "elsewhere")
+"""Order of the states; on a narrow terminal that first which must not be cut off."""
+
 NOTES = {"running": "", "draining": "draining: trials checkpoint and stop"}
 
 
@@ -39,7 +43,7 @@ class View:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        lines = [self._head(width), self._states(), self._pace()]
+        lines = [self._head(width), self._states(width), self._pace()]
         lines += pad([self._place(i, one) for i, one in enumerate(top_of(self.s))], BEST)
         lines += pad(self._failures(), FAILURES)
         for text in lines:
@@ -56,15 +60,16 @@ class View:
         text = Text(s["sweep"], style="bold")
         if length >= 8:
             full = round(length * min(1.0, s["done"] / max(1, s["trials"])))
-            text.append("  ").append("━" * full, "green").append("━" * (length - full), "bright_black")
+            text.append("  ").append("━" * full, "green").append("─" * (length - full), "bright_black")
         text.append("  ").append(counts, "bold")
         return text.append(f"  {note}" if note else "", "yellow")
 
-    def _states(self) -> Text:
+    def _states(self, width: int) -> Text:
         shown = [(k, n) for k, n in states_of(self.s).items() if n or k in ALWAYS]
+        shown.sort(key=lambda state: (NARROW if width < 60 else WIDE).index(state[0]))
         text = Text()
         for i, (state, count) in enumerate(shown):
-            text.append("   " if i else "").append(
+            text.append("  " if i else "").append(
                 f"{count} {state}", STYLES.get(state, "") if count else "dim"
             )
         return text
@@ -78,8 +83,8 @@ class View:
             parts.append(f"ETA {duration(s['eta_seconds'])}")
         parts += [f"{kind} {used:g}/{total:g}" for kind, (used, total) in (s.get("resources") or {}).items()]
         if s["evaluations"]:
-            parts.append(evaluations_text(s["evaluations"]))
-        return Text("   ".join(parts))
+            parts.append("evals " + evaluations_text(s["evaluations"]).replace(" evaluations", ""))
+        return Text("  ".join(parts))
 
     def _place(self, i: int, one: Mapping[str, Any]) -> Text:
         text = Text("best  " if i == 0 else "      ", style="dim")
@@ -88,19 +93,16 @@ class View:
 
     def _failures(self) -> list[Text]:
         kinds = Counter(self.s.get("failures") or {}).most_common()
-        found = []
-        for kind, count in kinds[:FAILURES]:
-            said = (self.s.get("reasons") or {}).get(kind, {})
-            text = Text(f"{count} {kind}", style="red")
-            if said.get("reason"):
-                text.append(f": {said['reason']}", "default")
-            if said.get("key"):
-                text.append(f"  ({said['key'][:12]})", "dim")
-            found.append(text)
-        more = sum(count for _, count in kinds[FAILURES:])
-        if more:
-            found[-1] = Text(f"{more} more of {len(kinds) - FAILURES} classes   ", "red").append(found[-1])
-        return found
+        whole = kinds if len(kinds) <= FAILURES else kinds[: FAILURES - 1]
+        rest = ", ".join(f"{count} {kind}" for kind, count in kinds[len(whole) :])
+        return [self._failure(*one) for one in whole] + ([Text(rest, style="red")] if rest else [])
+
+    def _failure(self, kind: str, count: int) -> Text:
+        said = (self.s.get("reasons") or {}).get(kind, {})
+        text = Text(f"{count} {kind}", style="red")
+        if said.get("reason"):
+            text.append(f": {said['reason']}", "default")
+        return text.append(f"  ({said['key'][:12]})" if said.get("key") else "", "dim")
 
 
 def live(progress: Progress, console: Any) -> Live:
@@ -141,7 +143,7 @@ def top_of(s: Mapping[str, Any]) -> list[dict[str, Any]]:
         return list(s["top"])
     if not s.get("best"):
         return []
-    ((metric, mean),) = ((k, v) for k, v in s["best"].items() if k not in ("labels", "seeds"))
+    (mean,) = (v for k, v in s["best"].items() if k not in ("labels", "seeds"))
     return [{"labels": s["best"]["labels"], "mean": mean, "seeds": s["best"]["seeds"], "interval": None}]
 
 
