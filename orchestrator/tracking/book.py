@@ -8,7 +8,8 @@ doubled. A run that disagrees with the ledger is replaced, for MLflow cannot tak
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ from orchestrator.reports.draw import Drawing
 from orchestrator.reports.facts import progress
 from orchestrator.reports.summary import MetricLike, chosen_rows, summarise
 from orchestrator.reports.words import in_line, labels_text, slug
-from orchestrator.tracking.mlflow_store import PARENT, Client, Known, Value, finite, metric_name, now_ms
+from orchestrator.tracking.mlflow_store import (
+    PARENT,
+    Client,
+    Conflict,
+    Known,
+    Value,
+    finite,
+    metric_name,
+    now_ms,
+)
 from orchestrator.tracking.record import (
     ENDED,
     EVALUATION,
@@ -42,6 +52,9 @@ from orchestrator.tracking.record import (
     tracked_mark,
 )
 
+TOGETHER = 25
+"""Trials or cells that are told in one transaction; MLflow's pages wait for it, about half a second."""
+
 WAITING = "SCHEDULED"
 """MLflow's status of a run that waits for trials."""
 
@@ -64,6 +77,11 @@ class Book:
     ) -> None:
         self.client, self.name, self.metric, self.seeds = client, name, metric, tuple(seeds)
         self.labels = shared_labels(points)
+        self.reload()
+
+    def reload(self) -> None:
+        """Look at what MLflow holds."""
+        client, name = self.client, self.name
         self.sweep_id = client.experiment(name)
         self.trials_id = client.experiment(f"{name}/trials")
         self.trials = client.runs(self.trials_id, "key")
@@ -71,6 +89,22 @@ class Book:
         self.epochs: dict[str, dict[int, dict[str, float]]] = {}
         parents = client.runs(self.sweep_id, "sweep")
         self.parent = parents.get(name) or self._new_parent()
+
+    def each(self, act: Callable[[Any], object], whole: Iterable[Any]) -> None:
+        """Do something for each of many, in few transactions.
+
+        Args:
+            act: tells MLflow of one. whole: all of them.
+        """
+        for some in batched(whole, TOGETHER):
+            try:
+                with self.client.together():
+                    for one in some:
+                        act(one)
+            except Conflict:
+                self.reload()
+                for one in some:
+                    act(one)
 
     def begin(self) -> None:
         """The sweep runs."""
@@ -142,7 +176,9 @@ class Book:
         start, end = times(row)
         if run is None:
             run = self._new_trial(row.key, row.cell, labels, row.seed, start)
-        self.client.log(run, _lacking(row, history, known), wanted, row_tags(row), ENDED[row.status], end)
+        self.client.log(
+            run, _lacking(row, history, known, run.metrics), wanted, row_tags(row), ENDED[row.status], end
+        )
         self.epochs.pop(row.key, None)  # asked of MLflow should the row ever change
 
     def cell(self, cell: str, rows: Sequence[Row]) -> None:
@@ -239,7 +275,14 @@ class Book:
         return values
 
 
-def _lacking(row: Row, history: Epochs, known: Epochs) -> list[Value]:
+def batched(whole: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """In lists of a size, the last one shorter."""
+    rest = iter(whole)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+def _lacking(row: Row, history: Epochs, known: Epochs, held: Mapping[str, float]) -> list[Value]:
     """What a run lacks of its row; epochs are spread evenly over the time that the trial took."""
     (start, end), last = times(row), max(history, default=1)
     values = [
@@ -248,7 +291,11 @@ def _lacking(row: Row, history: Epochs, known: Epochs) -> list[Value]:
         for name, value in metrics.items()
         if name not in known.get(epoch, {})
     ]
-    return values + [Value(name, value, end, last) for name, value in finals(row).items()]
+    return values + [
+        Value(name, value, end, last)
+        for name, value in finals(row).items()
+        if held.get(metric_name(name)) != finite(value)
+    ]
 
 
 def _as_kept(history: Epochs) -> dict[int, dict[str, float]]:

@@ -8,7 +8,9 @@ compares both. A server, another schema or a refusal for what is there already g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 
@@ -34,6 +36,50 @@ def database(client: Any) -> Any | None:
         return None
     same = all(set(table.__table__.columns.keys()) == columns for table, columns in wanted)
     return store if same and {"status", "end_time"} <= set(SqlRun.__table__.columns.keys()) else None
+
+
+@contextmanager
+def together(store: Any) -> Iterator[None]:
+    """All that this thread does with the store inside the block is one transaction, for a commit is a wait.
+
+    An exception takes back all of it, and is raised as it is.
+
+    Args:
+        store: of :func:`database`; nothing changes where there is none.
+    """
+    if store is None:
+        yield
+        return
+    usual, owner, depth = store.ManagedSessionMaker, threading.get_ident(), 0
+    error: Exception | None = None
+    with usual(read_only=False) as session:
+
+        @contextmanager
+        def shared(read_only: bool = True) -> Iterator[Any]:
+            nonlocal depth
+            if threading.get_ident() != owner:
+                with usual(read_only=read_only) as other:
+                    yield other
+                return
+            depth += 1
+            try:
+                yield session
+                session.flush()
+            finally:
+                depth -= 1
+            if not depth:
+                session.expunge_all()  # what was read is stale once rows are written beside the objects
+
+        store.ManagedSessionMaker = shared
+        try:
+            yield
+        except Exception as raised:  # noqa: BLE001  MlflowException would be made of it on the way out
+            session.rollback()
+            error = raised
+        finally:
+            store.ManagedSessionMaker = usual
+    if error is not None:
+        raise error
 
 
 def write(

@@ -12,7 +12,8 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -68,6 +69,10 @@ class Known:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
+class Conflict(RuntimeError):
+    """A value that the database has already, inside a transaction of many; each alone will do."""
+
+
 def default_uri(store: Path) -> str:
     """Tracking URI of the embedded store of a local folder."""
     return f"sqlite:///{(store / 'mlflow.db').resolve().as_posix()}"
@@ -102,6 +107,7 @@ class Client:
         self.mlflow = MlflowClient(tracking_uri=uri)
         self.artifact_root = artifact_root
         self.database = bulk.database(self.mlflow)
+        self._joined = False
 
     def experiment(self, name: str) -> str:
         """Id of the experiment of this name, made when there is none, restored when it was deleted."""
@@ -182,9 +188,25 @@ class Client:
         run.metrics.update({metric_name(v.name): v.value for v in values})
         run.status = status or run.status
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """One transaction for all that is told inside the block, where the database is at hand.
+
+        Raises:
+            Conflict: the database holds some of it already; nothing was written, and every :class:`Known`
+                that was touched is void.
+        """
+        self._joined = self.database is not None
+        try:
+            with bulk.together(self.database):
+                yield
+        finally:
+            self._joined = False
+
     def _at_once(self, run: Known, metrics: Sequence[Any], params: Mapping[str, str], *more: Any) -> bool:
         """In the database itself; False where that is not at hand, or holds some of it already."""
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import IntegrityError
 
         if self.database is None or set(params) & set(run.params):
             return False
@@ -193,7 +215,11 @@ class Client:
         except MlflowException as error:
             if error.error_code != "BAD_REQUEST":  # not an outage: a value that the database has
                 raise
+            if self._joined:
+                raise Conflict(str(error)) from error
             return False
+        except IntegrityError as error:  # as it comes inside a transaction of many
+            raise Conflict(str(error)) from error
         return True
 
     def _in_parts(

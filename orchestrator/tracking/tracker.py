@@ -20,8 +20,8 @@ from orchestrator.planning.job import Job, Outcome
 from orchestrator.records.row import Row
 from orchestrator.reports.layout import ReportLike
 from orchestrator.reports.summary import MetricLike
-from orchestrator.tracking.book import Book
-from orchestrator.tracking.mlflow_store import Client, public
+from orchestrator.tracking.book import Book, batched
+from orchestrator.tracking.mlflow_store import Client, Conflict, public
 from orchestrator.tracking.track import complete, trouble
 
 PAUSE = 30.0
@@ -29,6 +29,9 @@ PAUSE = 30.0
 
 CAPACITY = 10_000
 """Epochs that wait at most; beyond it they are dropped, for the row brings them again."""
+
+TRANSACTION = 1000
+"""Events that are told in one transaction at most."""
 
 CELLS_SECONDS = 5.0
 """Least time between two updates of the cells' runs while trials go on ending."""
@@ -209,7 +212,7 @@ class Tracker:
             if self._book is None:
                 self._book = self._open()
                 self._book.begin()
-            _apply(self._book, events)
+            _tell_all(self._book, events)
             if self._stale and self._until_cells() == 0:
                 self._tell_cells(self._book)
             if final:
@@ -219,10 +222,9 @@ class Tracker:
             self._warn(trouble(self._uri, error))
 
     def _tell_cells(self, book: Book) -> None:
-        """Bring up the cells whose trials ended; each in its turn, so that none is lost in an outage."""
-        for cell in list(self._stale):
-            book.cell(cell, list(self._rows[cell].values()))
-            del self._stale[cell]
+        """Bring up the cells whose trials ended; those of an outage are told after it."""
+        book.each(lambda cell: book.cell(cell, list(self._rows[cell].values())), list(self._stale))
+        self._stale.clear()
         self._cells_told = time.monotonic()
 
     def _stop_all(self, book: Book) -> None:
@@ -266,6 +268,19 @@ class Follower:
             self.tracker.stopped(job.key)
         elif trial is not None:
             self.tracker.finished_as(trial, lambda: self.read(trial))
+
+
+def _tell_all(book: Book, events: Sequence[_Epoch | _Act]) -> None:
+    """What waited together, in few transactions; the last act makes its own."""
+    last = [event for event in events if isinstance(event, _Act) and event.final]
+    for some in batched((event for event in events if event not in last), TRANSACTION):
+        try:
+            with book.client.together():
+                _apply(book, some)
+        except Conflict:
+            book.reload()
+            _apply(book, some)
+    _apply(book, last)
 
 
 def _apply(book: Book, events: Sequence[_Epoch | _Act]) -> None:

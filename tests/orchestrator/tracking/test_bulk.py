@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
+from sqlalchemy import event
 
 from orchestrator.planning.cells import Point
 from orchestrator.records.row import Row
@@ -125,3 +129,59 @@ def test_another_mlflow_goes_the_long_way(client: Client, monkeypatch: pytest.Mo
     columns = dict.fromkeys(("run_uuid", "key", "value", "shard"))
     monkeypatch.setattr(SqlMetric, "__table__", SimpleNamespace(columns=columns))
     assert bulk.database(client.mlflow) is None
+
+
+def test_together_is_one_transaction_of_this_thread(client: Client, place: tuple[str, str]) -> None:
+    experiment = client.experiment("together")
+    commits: list[str] = []
+    event.listen(client.database.engine, "commit", lambda connection: commits.append(""))  # type: ignore[union-attr]
+    with client.together():
+        for name in "abc":
+            run = client.create(experiment, name, 0, {"key": name})
+            client.log(run, [Value("m", 1.0, 1, 1)], {"p": "1"}, {"t": "1"}, "FINISHED")
+    assert len(commits) == 1
+    assert set(client.runs(experiment, "key")) == set("abc")
+
+    other = Client(*place)
+    found: list[int] = []
+
+    def broken() -> None:
+        with client.together():
+            client.create(experiment, "d", 0, {"key": "d"})
+            thread = threading.Thread(target=lambda: found.append(len(other.runs(experiment, "key"))))
+            thread.start()
+            thread.join()
+            raise KeyError("as it is")
+
+    with pytest.raises(KeyError, match="as it is"):
+        broken()
+    assert found == [3], "another thread sees what was committed"
+    assert set(client.runs(experiment, "key")) == set("abc"), "all of it is taken back"
+
+
+def test_a_value_that_is_there_is_a_conflict(client: Client) -> None:
+    run = client.create(client.experiment("there"), "r", 0, {"key": "k"})
+    client.log(run, [Value("a", 1.0, 1, 1)])
+    with pytest.raises(mlflow_store.Conflict), client.together():
+        client.log(run, [Value("a", 1.0, 1, 1), Value("a", 2.0, 2, 2)])
+    assert client.history(run, "a") == [(1, 1.0)]
+
+
+def test_a_conflict_in_a_transaction_is_told_alone(
+    place: tuple[str, str], make_row: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [make_row(cell, seed) for cell in ("c0", "c1") for seed in (0, 1)]
+    written, failed = bulk.write, [False]
+
+    def write(store: Any, run: str, metrics: Any, params: Any, tags: Any, *more: Any) -> None:
+        if tags.get("tracked") and not failed[0]:
+            failed[0] = True
+            raise MlflowException("it is there", BAD_REQUEST)
+        written(store, run, metrics, params, tags, *more)
+
+    monkeypatch.setattr(bulk, "write", write)
+    track(*place, "conflict", POINTS, rows, METRIC, (0, 1))
+    assert failed[0]
+    found = everything(place, "conflict")
+    assert sorted(run["tags"]["kind"] for run in found) == ["cell"] * 2 + ["sweep"] + ["trial"] * 4
+    assert {run["status"] for run in found} == {"FINISHED"}
