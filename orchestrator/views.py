@@ -71,8 +71,10 @@ def status_view(found: Sequence[dict[str, Any]], store: Store, whole: bool = Fal
     table = Table(box=None, padding=(0, 2, 0, 0))
     asked = any(p.get("evaluations") for p in found)  # what an earlier version wrote says nothing of them
     head = ["sweep", "state", "done", *(["evals"] if asked else [])]
-    for column in (*head, "running", "failed", "elapsed", "ETA", "best cell", "updated"):
-        table.add_column(column)
+    for column in (*head, "running", "failed", "elapsed", "ETA"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("best cell", no_wrap=True, overflow="ellipsis", min_width=12)
+    table.add_column("updated", no_wrap=True, overflow="ellipsis")
     for p in found:
         best = "".join(f"{cell_text(one)} {words(one['labels'])}" for one in top_of(p)[:1])
         eta = duration(p["eta_seconds"]) if p["state"] == "running" else "-"

@@ -81,7 +81,8 @@ class View:
         parts.append(f"elapsed {duration(s['elapsed_seconds'])}")
         if s["state"] in ("running", "draining"):
             parts.append(f"ETA {duration(s['eta_seconds'])}")
-        parts += [f"{kind} {used:g}/{total:g}" for kind, (used, total) in (s.get("resources") or {}).items()]
+            used = (s.get("resources") or {}).items()
+            parts += [f"{kind} {busy:g}/{total:g}" for kind, (busy, total) in used]
         if s["evaluations"]:
             parts.append("evals " + evaluations_text(s["evaluations"]).replace(" evaluations", ""))
         return Text("  ".join(parts))

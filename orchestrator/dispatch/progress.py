@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
@@ -67,6 +68,7 @@ class Progress:
         self.first_start: float | None = None
         self.moved = time.monotonic()
         self.recent: deque[float] = deque(maxlen=100_000)
+        self.pruning = threading.Lock()
 
     def started(self, job: Job) -> None:
         """A job was handed to a worker."""
@@ -131,8 +133,9 @@ class Progress:
     def rate(self) -> float | None:
         """Jobs that ended in a minute, over the last ones; None before the first."""
         time_now = time.monotonic()
-        while self.recent and self.recent[0] < time_now - RECENT_SECONDS:
-            self.recent.popleft()
+        with self.pruning:  # several threads look
+            while self.recent and self.recent[0] < time_now - RECENT_SECONDS:
+                self.recent.popleft()
         if self.first_start is None or not self.states.total() + self.evaluated.total():
             return None
         return 60 * len(self.recent) / max(1e-3, min(RECENT_SECONDS, time_now - self.first_start))

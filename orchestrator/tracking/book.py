@@ -32,15 +32,15 @@ from orchestrator.tracking.mlflow_store import (
 from orchestrator.tracking.record import (
     ENDED,
     EVALUATION,
-    Epochs,
     agree,
+    as_kept,
     cell_metrics,
     columns_of,
     digest,
     epochs_of,
     evaluation_tags,
-    finals,
     is_final,
+    lacking,
     measured,
     moment,
     outdated,
@@ -87,7 +87,7 @@ class Book:
         self.trials = client.runs(self.trials_id, "key")
         self.cells = client.runs(self.sweep_id, "cell")
         self.epochs: dict[str, dict[int, dict[str, float]]] = {}
-        parents = client.runs(self.sweep_id, "sweep")
+        parents = client.runs(self.sweep_id, "sweep", "sweep")
         self.parent = parents.get(name) or self._new_parent()
 
     def each(self, act: Callable[[Any], object], whole: Iterable[Any]) -> None:
@@ -136,7 +136,7 @@ class Book:
         ]
         if values:
             self.client.log(run, values)
-        known.update(_as_kept({epoch: measured(metrics) for epoch, metrics, _ in fresh}))
+        known.update(as_kept({epoch: measured(metrics) for epoch, metrics, _ in fresh}))
 
     def finish(self, row: Row) -> None:
         """Make the run of a trial say what its row and its evaluations say."""
@@ -167,7 +167,7 @@ class Book:
             if run.status != ENDED[row.status]:
                 self.client.log(run, status=ENDED[row.status], end=times(row)[1])
             return
-        labels, history = self.labels.get(row.cell, {}), _as_kept(epochs_of(row))
+        labels, history = self.labels.get(row.cell, {}), as_kept(epochs_of(row))
         known = self._logged(row.key, run) if run is not None else {}
         wanted = self._params(row.cell, row.seed)
         if run is not None and not (agree(known, history) and run.params == wanted):
@@ -177,7 +177,7 @@ class Book:
         if run is None:
             run = self._new_trial(row.key, row.cell, labels, row.seed, start)
         self.client.log(
-            run, _lacking(row, history, known, run.metrics), wanted, row_tags(row), ENDED[row.status], end
+            run, lacking(row, history, known, run.metrics), wanted, row_tags(row), ENDED[row.status], end
         )
         self.epochs.pop(row.key, None)  # asked of MLflow should the row ever change
 
@@ -280,24 +280,3 @@ def batched(whole: Iterable[Any], size: int) -> Iterator[list[Any]]:
     rest = iter(whole)
     while some := list(islice(rest, size)):
         yield some
-
-
-def _lacking(row: Row, history: Epochs, known: Epochs, held: Mapping[str, float]) -> list[Value]:
-    """What a run lacks of its row; epochs are spread evenly over the time that the trial took."""
-    (start, end), last = times(row), max(history, default=1)
-    values = [
-        Value(name, value, start + (end - start) * epoch // last, epoch)
-        for epoch, metrics in history.items()
-        for name, value in metrics.items()
-        if name not in known.get(epoch, {})
-    ]
-    return values + [
-        Value(name, value, end, last)
-        for name, value in finals(row).items()
-        if held.get(metric_name(name)) != finite(value)
-    ]
-
-
-def _as_kept(history: Epochs) -> dict[int, dict[str, float]]:
-    """A history with names and numbers as MLflow keeps them."""
-    return {e: {metric_name(n): finite(v) for n, v in metrics.items()} for e, metrics in history.items()}

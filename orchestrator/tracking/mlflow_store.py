@@ -119,17 +119,22 @@ class Client:
         location = f"{self.artifact_root.rstrip('/')}/{name}" if self.artifact_root else None
         return str(self.mlflow.create_experiment(name, location))
 
-    def runs(self, experiment: str, tag: str) -> dict[str, Known]:
+    def runs(self, experiment: str, tag: str, kind: str = "") -> dict[str, Known]:
         """Runs of an experiment that are not deleted, by the value of a tag; the oldest of several.
 
-        The others are deleted: they were made when the answer to a call was lost.
+        The others are deleted: they were made when the answer to a call was lost. kind: only those of it.
         """
+        wanted = f"tags.kind = '{kind}'" if kind else ""
         found: dict[str, Known] = {}
         doubles: list[Known] = []
         token: str | None = None
         while True:
             page = self.mlflow.search_runs(
-                [experiment], order_by=["attributes.start_time ASC"], max_results=PAGE, page_token=token
+                [experiment],
+                wanted,
+                order_by=["attributes.start_time ASC"],
+                max_results=PAGE,
+                page_token=token,
             )
             for run in page:
                 if tag in run.data.tags:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from orchestrator.planning.job import Job, Outcome
 from orchestrator.records.row import Row
 from orchestrator.reports.layout import ReportLike
 from orchestrator.reports.summary import MetricLike
-from orchestrator.tracking.book import Book, batched
-from orchestrator.tracking.mlflow_store import Client, Conflict, public
+from orchestrator.tracking.acts import Act, Epoch, slim, tell_all
+from orchestrator.tracking.book import Book
+from orchestrator.tracking.mlflow_store import Client, public
 from orchestrator.tracking.track import complete, trouble
 
 PAUSE = 30.0
@@ -30,34 +30,8 @@ PAUSE = 30.0
 CAPACITY = 10_000
 """Epochs that wait at most; beyond it they are dropped, for the row brings them again."""
 
-TRANSACTION = 1000
-"""Events that are told in one transaction at most."""
-
 CELLS_SECONDS = 5.0
 """Least time between two updates of the cells' runs while trials go on ending."""
-
-
-@dataclass(frozen=True)
-class _Epoch:
-    key: str
-    epoch: int
-    metrics: Mapping[str, float]
-    time: int
-
-
-@dataclass(frozen=True)
-class _Act:
-    """Anything but an epoch.
-
-    Attributes:
-        do: what is told. key: of its trial. ends: whether its row brings the epochs that still wait.
-        final: worth a try even when MLflow has just failed.
-    """
-
-    do: Callable[[Book], None]
-    key: str = ""
-    ends: bool = False
-    final: bool = False
 
 
 class Tracker:
@@ -94,13 +68,13 @@ class Tracker:
         self._open: Callable[[], Book] = lambda: Book(Client(uri, artifact_root), name, points, metric, seeds)
         self._rows: dict[str, dict[str, Row]] = {}
         for row in rows:
-            self._rows.setdefault(row.cell, {})[row.key] = _slim(row)
+            self._rows.setdefault(row.cell, {})[row.key] = slim(row)
         self._stale: dict[str, None] = {}
         self._cells_told = 0.0
         self._running: set[str] = set()
         self._book: Book | None = None
         self._asleep_until = 0.0
-        self._events: deque[_Epoch | _Act] = deque()
+        self._events: deque[Epoch | Act] = deque()
         self._wake = threading.Condition()
         self._closing = self._given_up = False
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
@@ -113,11 +87,11 @@ class Tracker:
             self._running.add(key)
             book.start(key, cell, labels, seed)
 
-        self._put(_Act(act, key))
+        self._put(Act(act, key))
 
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """A trial ended an epoch, counted from 1."""
-        self._put(_Epoch(key, epoch, dict(metrics), time.time_ns() // 1_000_000))
+        self._put(Epoch(key, epoch, dict(metrics), time.time_ns() // 1_000_000))
 
     def finished(self, row: Row) -> None:
         """A trial is done."""
@@ -131,11 +105,11 @@ class Tracker:
             if found is None:
                 return
             self._running.discard(key)
-            self._rows.setdefault(found.cell, {})[key] = _slim(found)
+            self._rows.setdefault(found.cell, {})[key] = slim(found)
             self._stale[found.cell] = None
             book.finish(found)
 
-        self._put(_Act(act, key, ends=True))
+        self._put(Act(act, key, ends=True))
 
     def stopped(self, key: str) -> None:
         """A trial was interrupted and has no row."""
@@ -144,7 +118,7 @@ class Tracker:
             self._running.discard(key)
             book.stop(key)
 
-        self._put(_Act(act, key))
+        self._put(Act(act, key))
 
     def complete(
         self,
@@ -161,7 +135,7 @@ class Tracker:
             complete(book, points, rows, reports, files, description, test_selection)
             self._stale.clear()
 
-        self._put(_Act(act, final=True))
+        self._put(Act(act, final=True))
 
     def close(self, timeout: float = 30.0) -> bool:
         """Wait for what is still to be told, at most ``timeout`` seconds.
@@ -178,9 +152,9 @@ class Tracker:
             self._warn(f"MLflow at {public(self._uri)} did not take everything within {timeout:g} s")
         return not self.problem
 
-    def _put(self, event: _Epoch | _Act) -> None:
+    def _put(self, event: Epoch | Act) -> None:
         with self._wake:
-            if isinstance(event, _Act) or len(self._events) < CAPACITY:
+            if isinstance(event, Act) or len(self._events) < CAPACITY:
                 self._events.append(event)
                 self._wake.notify()
 
@@ -193,15 +167,15 @@ class Tracker:
             if closing and not events:
                 break
             self._tell(events)
-        self._tell([_Act(self._stop_all)] if self._book else [])
+        self._tell([Act(self._stop_all)] if self._book else [])
 
     def _until_cells(self) -> float | None:
         """Seconds until the cells' runs shall be brought up; None where none has to."""
         return max(0.0, self._cells_told + CELLS_SECONDS - time.monotonic()) if self._stale else None
 
-    def _tell(self, events: Sequence[_Epoch | _Act]) -> None:
+    def _tell(self, events: Sequence[Epoch | Act]) -> None:
         """Tell MLflow of some events, and of cells, or drop the events while it is away."""
-        final = any(isinstance(event, _Act) and event.final for event in events)
+        final = any(isinstance(event, Act) and event.final for event in events)
         if (
             self._given_up
             or not (events or self._stale)
@@ -212,7 +186,7 @@ class Tracker:
             if self._book is None:
                 self._book = self._open()
                 self._book.begin()
-            _tell_all(self._book, events)
+            tell_all(self._book, events)
             if self._stale and self._until_cells() == 0:
                 self._tell_cells(self._book)
             if final:
@@ -268,50 +242,3 @@ class Follower:
             self.tracker.stopped(job.key)
         elif trial is not None:
             self.tracker.finished_as(trial, lambda: self.read(trial))
-
-
-def _tell_all(book: Book, events: Sequence[_Epoch | _Act]) -> None:
-    """What waited together, in few transactions; the last act makes its own."""
-    last = [event for event in events if isinstance(event, _Act) and event.final]
-    for some in batched((event for event in events if event not in last), TRANSACTION):
-        try:
-            with book.client.together():
-                _apply(book, some)
-        except Conflict:
-            book.reload()
-            _apply(book, some)
-    _apply(book, last)
-
-
-def _apply(book: Book, events: Sequence[_Epoch | _Act]) -> None:
-    """Epochs that wait together become one call a trial; those of a trial that ended come with its row."""
-    waiting: dict[str, list[tuple[int, Mapping[str, float], int]]] = {}
-
-    def flush(key: str) -> None:
-        reports = waiting.pop(key, None)
-        if reports and key in book.trials:  # not where its start was lost in an outage
-            book.epoch(key, reports)
-
-    for event in events:
-        if isinstance(event, _Epoch):
-            waiting.setdefault(event.key, []).append((event.epoch, event.metrics, event.time))
-        else:
-            if event.ends:
-                waiting.pop(event.key, None)
-            flush(event.key)
-            event.do(book)
-    for key in list(waiting):
-        flush(key)
-
-
-def _slim(row: Row) -> Row:
-    """What a cell's summary needs of a row, for a tracker holds those of a whole sweep."""
-    canonical = {"data": row.canonical["data"]} if "data" in row.canonical else {}
-    evaluations = {
-        label: replace(one, tables={}, correct={}, settings={}, canonical={}, error="")
-        for label, one in row.evaluations.items()
-    }
-    return replace(
-        row, trial={}, canonical=canonical, history=[], correct={}, also={}, versions={}, error="",
-        lineage=[], timings={}, evaluations=evaluations,
-    )  # fmt: skip

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from orchestrator.dispatch import progress as module
+from orchestrator.dispatch import pulse as pulse_module
 from orchestrator.dispatch.live import View, duration, line, words
 from orchestrator.dispatch.progress import Progress
 from orchestrator.dispatch.pulse import Pulse
@@ -121,3 +126,37 @@ def test_pulse_writes_and_hears(progress: Progress, tmp_path: Path) -> None:
     content = store.get("sweeps/s/progress.json")
     assert content is not None
     assert json.loads(content)["done"] == 5
+
+
+def test_pulse_tells_listeners_and_is_not_held_up_by_a_cluster_that_hangs(
+    progress: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, told = threading.Event(), threading.Event()
+    monkeypatch.setattr(pulse_module, "GAUGE_SECONDS", 0.0)
+    monkeypatch.setattr(pulse_module, "resources", lambda: released.wait(30))
+
+    class Listener:
+        def progress(self, progress: Progress) -> None:
+            told.set()
+
+    pulse = Pulse(progress, Store(tmp_path), "sweeps/s/stop", lambda: None, None, [Listener()])
+    pulse.start()
+    assert told.wait(10)
+    start = time.monotonic()
+    pulse.close()
+    assert time.monotonic() - start < 3
+    released.set()
+
+
+def test_resources_are_those_of_ray_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = SimpleNamespace(
+        is_initialized=lambda: True,
+        cluster_resources=lambda: {"CPU": 4.0, "memory": 1e9, "GPU": 0.0},
+        available_resources=lambda: {"memory": 1e9},
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    assert pulse_module.resources() == {"CPU": (4.0, 4.0)}
+    ray.is_initialized = lambda: False
+    assert pulse_module.resources() == {}
+    monkeypatch.delitem(sys.modules, "ray")
+    assert pulse_module.resources() == {}

@@ -185,3 +185,12 @@ def test_a_conflict_in_a_transaction_is_told_alone(
     found = everything(place, "conflict")
     assert sorted(run["tags"]["kind"] for run in found) == ["cell"] * 2 + ["sweep"] + ["trial"] * 4
     assert {run["status"] for run in found} == {"FINISHED"}
+
+
+def test_doubles_are_deleted_but_the_oldest(client: Client) -> None:
+    """The answer to a call that made a run was lost, and the call was made again."""
+    experiment = client.experiment("doubles")
+    first, second = (client.create(experiment, "r", start, {"key": "k"}) for start in (1, 2))
+    assert client.runs(experiment, "key")["k"].id == first.id
+    assert client.mlflow.get_run(second.id).info.lifecycle_stage == "deleted"
+    assert [run.info.run_id for run in client.mlflow.search_runs([experiment])] == [first.id]

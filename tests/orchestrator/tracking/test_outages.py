@@ -23,9 +23,10 @@ from orchestrator.planning.job import Job, Outcome
 from orchestrator.records.row import Row
 from orchestrator.reports.summary import Measure
 from orchestrator.tracking import bulk, tracker
+from orchestrator.tracking.acts import Epoch
 from orchestrator.tracking.mlflow_store import Client
 from orchestrator.tracking.track import track
-from orchestrator.tracking.tracker import CAPACITY, Follower, Tracker, _Epoch
+from orchestrator.tracking.tracker import CAPACITY, Follower, Tracker
 
 Make = Callable[..., Row]
 POINTS = [Point({"method.p": p}, f"c{p}") for p in (0, 1)]
@@ -133,7 +134,7 @@ def test_ten_thousand_trials_wait_in_little_memory(
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    waiting = [one for one in told._events if isinstance(one, _Epoch)]
+    waiting = [one for one in told._events if isinstance(one, Epoch)]
     assert len(told._events) < 20_000 + CAPACITY
     assert len(waiting) <= CAPACITY
     assert held < 30e6
@@ -251,3 +252,21 @@ def test_a_full_disk(place: tuple[str, str], make_row: Make, capfd: pytest.Captu
     event.remove(engine, "checkout", room)
     check(place[0], "full", rows)
     assert capfd.readouterr().err.count("Traceback") == 0
+
+
+def test_cells_are_told_for_many_trials_at_once(
+    place: tuple[str, str], make_row: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each trial that ends would have its cell summarised anew."""
+    told = Tracker(*place, "cells", [Point({}, "c")], METRIC, range(40))
+    cells: list[int] = []
+    monkeypatch.setattr(tracker.Book, "cell", lambda self, cell, rows: cells.append(len(rows)), raising=True)
+    rows = [make_row("c", seed, epochs=1) for seed in range(40)]
+    tell(told, rows)
+    assert told.close(30)
+    assert cells[-1] == 40
+    assert len(cells) < 5
+    held = told._rows["c"].values()
+    assert not any(row.history or row.trial or row.correct for row in held), (
+        "whole rows would fill the memory"
+    )
