@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.dispatch.progress import Progress
 from orchestrator.dispatch.tune import Observer
+from orchestrator.planning.job import Job, Outcome
 
 if TYPE_CHECKING:
     from orchestrator.driver import Ended
@@ -19,6 +20,9 @@ class Herald(Observer, Protocol):
 
     def begun(self, sweep: str, counts: Mapping[str, int], evaluations: Mapping[str, int]) -> None:
         """The run begins, with the counts of its plan."""
+
+    def again(self, job: Job, outcome: Outcome) -> None:
+        """A job failed, and waits to be started once more."""
 
     def progress(self, progress: Progress) -> None:
         """Called about once a second; must not wait for anything."""

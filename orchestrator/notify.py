@@ -143,6 +143,9 @@ class Notifier:
     def epoch(self, job: Job, epoch: int, metrics: dict[str, float]) -> None:
         """Nothing is told."""
 
+    def again(self, job: Job, outcome: Outcome) -> None:
+        """Nothing is told."""
+
     def finished(self, job: Job, outcome: Outcome) -> None:
         """Nothing is told."""
 

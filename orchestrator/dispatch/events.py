@@ -8,6 +8,7 @@ same version; a field that goes, or means something else, raises it.
 | ``sweep_started`` | ``cells``, ``points``, ``trials``, ``done``, ``failed``, ``todo``, ``diverged``: of the plan; ``evaluations``: its counts, empty for none |
 | ``trial_started`` | ``key``, ``cell``, ``seed``, ``labels``; ``evaluation``: its label, null for a trial that trains |
 | ``epoch`` | ``key``, ``epoch`` from 1, ``metrics``; of one trial at most one in :data:`EPOCH_SECONDS` |
+| ``trial_again`` | as ``trial_started``, and ``failure``, ``message``: it failed, and is started once more |
 | ``trial_finished`` | as ``trial_started``, and ``status`` (completed, diverged, pruned, failed, stopped), ``failure``: its class or null, ``message``, ``best``, ``last``: metrics, ``seconds`` |
 | ``progress`` | the snapshot that ``perturb status --json`` gives; one in :data:`PROGRESS_SECONDS` |
 | ``warning`` | ``message`` |
@@ -76,6 +77,10 @@ class Events(logging.Handler):
             return
         self.last_epoch[job.key] = time_now
         self._say("epoch", key=job.key, epoch=epoch, metrics=metrics)
+
+    def again(self, job: Job, outcome: Outcome) -> None:
+        """A job failed, and waits to be started once more."""
+        self._say("trial_again", **_names(job), failure=outcome.failure, message=outcome.message)
 
     def finished(self, job: Job, outcome: Outcome) -> None:
         """A job ended."""

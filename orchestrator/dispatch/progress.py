@@ -98,6 +98,12 @@ class Progress:
         if outcome.status == "completed":
             self._measured(job.cell, job.seed, outcome.best, outcome.last)
 
+    def again(self, job: Job, outcome: Outcome) -> None:
+        """A job failed, and waits to be started once more."""
+        self.moved = time.monotonic()
+        self.running.pop(job.key, None)
+        self.evaluating.discard(job.key)
+
     def recall(self, jobs: Iterable[Job], rows: Iterable[Row]) -> None:
         """What earlier runs measured, so that the best cells are those of the whole sweep."""
         self.labels.update({job.cell: job.labels for job in jobs})

@@ -21,6 +21,7 @@ FIELDS = {
     "epoch": {"key", "epoch", "metrics"},
     "trial_finished": {"key", "cell", "seed", "labels", "evaluation", "status", "failure", "message", "best",
                        "last", "seconds"},
+    "trial_again": {"key", "cell", "seed", "labels", "evaluation", "failure", "message"},
     "warning": {"message"},
     "sweep_ended": {"state", "exit_code", "trials", "done", "failed", "todo", "evaluations", "failures",
                     "report", "message"},
@@ -87,12 +88,14 @@ def test_epochs_are_limited_and_numbers_are_json(monkeypatch: pytest.MonkeyPatch
     events, job = Events(out), Job("k", "c", 0, {}, labels={"a": [1.0, float("inf")]})
     for epoch in range(1, 100):
         events.epoch(job, epoch, {"train.loss": float("nan")})
+    events.again(job, Outcome("k", "failed", "lost", "its node is gone"))
     events.finished(job, Outcome("k", "diverged", last={"train.loss": float("inf")}))
     found = read(out)
-    assert [one["event"] for one in found] == ["epoch", "trial_finished"]
+    assert [one["event"] for one in found] == ["epoch", "trial_again", "trial_finished"]
+    check(found)
     assert found[0]["metrics"] == {"train.loss": None}
-    assert found[1]["last"] == {"train.loss": None}
-    assert found[1]["labels"] == {"a": [1.0, None]}
+    assert found[2]["last"] == {"train.loss": None}
+    assert found[2]["labels"] == {"a": [1.0, None]}
     assert not re.search(r"NaN|Infinity", out.getvalue())
     assert events.last_epoch == {}
 
