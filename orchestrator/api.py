@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from engine.errors import InputError, did_you_mean
 from orchestrator import reporting
-from orchestrator.dispatch.progress import progress_of
 from orchestrator.doctor.examine import examine
 from orchestrator.driver import Ended, Options, evaluate, run
 from orchestrator.planning.evaluations import attach
@@ -22,6 +21,7 @@ from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row, Status
 from orchestrator.records.store import Store
 from orchestrator.reports.words import label_text
+from orchestrator.stored import standing
 from orchestrator.sweepfile.sweep import Sweep, from_dict, load
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def plan(sweep: Sweep, store: str | None = None) -> Plan:
 
 
 def status(name: str | None = None, store: str | None = None) -> list[dict[str, Any]]:
-    """How sweeps stand, from the store alone: what their drivers wrote last.
+    """How sweeps stand, from the store alone: what their drivers wrote last, else what the ledger holds.
 
     Args:
         name: of one sweep; None is all of the store.
@@ -54,7 +54,7 @@ def status(name: str | None = None, store: str | None = None) -> list[dict[str, 
         InputError: no sweep of that name has been run in the store.
     """
     place = Store(store)
-    found = [progress_of(place, known) for known in ([name] if name else place.names("sweeps"))]
+    found = [standing(place, one, whole=bool(name)) for one in ([name] if name else place.names("sweeps"))]
     if name and found == [None]:
         known = ", ".join(place.names("sweeps")) or "none"
         raise InputError(

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from engine.errors import InputError
 from engine.files import data_root
 from orchestrator import reporting
 from orchestrator.dispatch.drain import draining
-from orchestrator.dispatch.progress import Progress, Pulse, line, live
+from orchestrator.dispatch.live import line, live
+from orchestrator.dispatch.progress import Progress
+from orchestrator.dispatch.pulse import Pulse
 from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.shipping import pack
 from orchestrator.dispatch.tune import Observer, run_here, run_on_ray, start_ray
 from orchestrator.dispatch.watchdog import Watchdog
 from orchestrator.doctor.quick import ready
+from orchestrator.heralds import Herald, heralded
+from orchestrator.notify import notifier_of
 from orchestrator.planning import preflight
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
@@ -39,6 +43,7 @@ from orchestrator.sweepfile.sweep import Sweep
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from orchestrator.dispatch.events import Events
     from orchestrator.tracking.tracker import Tracker
 
 
@@ -89,6 +94,11 @@ class Ended:
     trained: bool = True
 
     @property
+    def state(self) -> Literal["done", "failed", "stopped"]:
+        """How it ended, in a word."""
+        return "stopped" if self.exit_code == 75 else "failed" if self.exit_code else "done"
+
+    @property
     def exit_code(self) -> int:
         """0 done, 1 some trials or evaluations failed or could not start, 75 drained and resumable."""
         trials = self.counts if self.trained else {"todo": 0, "failed": 0}
@@ -100,18 +110,24 @@ class Ended:
         return 1 if bad or (left and not self.searched) else 0
 
 
-def run(sweep: Sweep, options: Options | None = None, console: Console | None = None) -> Ended:
+def run(
+    sweep: Sweep,
+    options: Options | None = None,
+    console: Console | None = None,
+    events: Events | None = None,
+) -> Ended:
     """Run what is left of a sweep; what the ledger holds as done is not computed again.
 
     Args:
         sweep: from :func:`orchestrator.sweepfile.sweep.load`. options: where and how.
-        console: shown on; None shows nothing.
+        console: shown on; None shows nothing. events: told what happens, as ``--json`` does.
 
     Raises:
         SweepError, InputError: the sweep cannot be run as it is; nothing has been written.
         SweepHeld: another driver runs it.
     """
     options = options or Options()
+    heralds: list[Herald] = [*notifier_of(sweep), *([events] if events is not None else [])]
     store = Store(options.store)
     ledger = Ledger(store)
     if not options.train and not sweep.asked:
@@ -119,15 +135,14 @@ def run(sweep: Sweep, options: Options | None = None, console: Console | None = 
     planned = plan_on_sound_rows(sweep, ledger, options.retrain)
     cells = preflight.cells_of(sweep, planned.grid)
     preflight.check_data(cells)
-    if console is not None:
-        for advice in preflight.advised(cells):
-            _warn(console, f"warning: {advice}")
+    for advice in preflight.advised(cells):
+        _warn(console, heralds, advice)
     if options.track:
         reporting.tracking_place(store, options.uri)
     if planned.evaluated.todo or (options.train and planned.counts()["todo"]):
         if not options.local:
             _start_ray(sweep, options)
-        ready(store, options.address, lambda text: _warn(console, text))
+        ready(store, options.address, lambda text: _warn(console, heralds, text))
 
     def say(text: str) -> None:
         if console is not None:
@@ -139,17 +154,23 @@ def run(sweep: Sweep, options: Options | None = None, console: Console | None = 
         store.put(name, sweep.text.encode())
         store.put(f"sweeps/{sweep.name}/sweep.yaml", sweep.text.encode())
         tidy(ledger)
-        ended = _Driver(sweep, options, store, ledger, planned, console, lease).run()
+        with heralded(heralds, sweep.name, planned.counts(), planned.evaluated.counts()) as told:
+            told.ended = _Driver(sweep, options, store, ledger, planned, console, lease, heralds).run()
         tidy(ledger)
-        return ended
+        return told.ended
 
 
-def evaluate(sweep: Sweep, options: Options | None = None, console: Console | None = None) -> Ended:
+def evaluate(
+    sweep: Sweep,
+    options: Options | None = None,
+    console: Console | None = None,
+    events: Events | None = None,
+) -> Ended:
     """Run what is left of a sweep's evaluations, of trials that are done; nothing is trained.
 
     Arguments and errors are those of :func:`run`.
     """
-    return run(sweep, replace(options or Options(), train=False, retrain=False), console)
+    return run(sweep, replace(options or Options(), train=False, retrain=False), console, events)
 
 
 class _Driver:
@@ -164,7 +185,9 @@ class _Driver:
         planned: Plan,
         console: Console | None,
         lease: Lease,
+        heralds: Sequence[Herald] = (),
     ):
+        self.heralds = heralds
         self.sweep, self.options, self.store, self.ledger = sweep, options, store, ledger
         self.planned, self.console, self.lease = planned, console, lease
         self.claims, self.observers = Claims(lease), list[Observer]()
@@ -201,13 +224,13 @@ class _Driver:
         feed = Attempts(Budget(shared, trials, budget.hours), Policy(self.sweep.failures, _nodes), self._say)
         counts, asked = self.planned.counts(), self.planned.evaluated
         progress = Progress(self.sweep.name, counts, self.sweep.metric, asked.counts())
-        progress.trains = self.options.train
+        progress.trains, progress.aside = self.options.train, shared.aside
         held = [job.key for job in self.planned.jobs if job.key in self.planned.status]
         rows = self.ledger.read(held, self.planned.status, rule=self.planned.rule)
         rows = attach(rows, asked.jobs, self.ledger)
         progress.recall(self.planned.jobs, rows)
         observers = self.observers
-        observers.append(progress)
+        observers += [progress, *self.heralds]
         tracker = None
         if self.options.track:
             from orchestrator.tracking.tracker import Follower
@@ -215,6 +238,7 @@ class _Driver:
             points = self.planned.grid.points
             tracker = reporting.start_tracker(self.sweep, self.store, points, rows, self.options.uri)
             observers.append(Follower(tracker, self._row))
+        del rows
         if not feed.exhausted:
             if self.options.address:
                 cells = preflight.cells_of(self.sweep, self.planned.grid)
@@ -222,10 +246,10 @@ class _Driver:
             self._dispatch(feed, progress, observers)
         progress.state = "stopped" if feed.stopped else "done"
         self.store.put(f"sweeps/{self.sweep.name}/progress.json", progress.json())
-        if feed.note:
-            self._say(feed.note)
-        for told in impossible(self.planned.evaluated):
-            self._say(told)
+        for herald in self.heralds:
+            herald.progress(progress)
+        for told in filter(None, [feed.note, *impossible(self.planned.evaluated)]):
+            self._note(told)
         return self._close(feed.stopped, progress, tracker)
 
     def _close(self, stopped: str, progress: Progress, tracker: Tracker | None) -> Ended:
@@ -242,7 +266,7 @@ class _Driver:
             about = self.sweep.reports, files, self.sweep.description
             tracker.complete(points, rows, *about, reporting.selects_on_test(self.sweep))
             if not tracker.close():
-                self._say("MLflow lacks part of the record; `perturb track` completes it from the ledger")
+                self._note("MLflow lacks part of the record; `perturb track` completes it from the ledger")
         failed = [job.key for job in after.jobs if after.status.get(job.key) == "failed"]
         failed += [job.key for job in after.evaluated.todo if after.evaluated.state[job.key] == "failed"]
         page = reporting.page_of(self.sweep, self.store) if files else ""
@@ -295,7 +319,7 @@ class _Driver:
         self.lease.lost = taken_over
         terminal = self.console is not None and self.console.is_terminal
         plain = self._say if self.console is not None and not terminal else None
-        pulse = Pulse(progress, self.store, stop_flag(self.sweep.name), drain, plain)
+        pulse = Pulse(progress, self.store, stop_flag(self.sweep.name), drain, plain, self.heralds)
         with ExitStack() as stack:
             stack.callback(self.claims.close)
             stack.enter_context(draining(drain))
@@ -309,7 +333,13 @@ class _Driver:
                 epochs = max((job.trial["epochs"] for job in self.planned.jobs), default=1)
                 rule = self.sweep.scheduler, self.sweep.better, epochs
                 run_on_ray(feed, self.around, self._room(feed), watchdog, observers, rule)
-        self._say(line(progress))
+        self._say(line(progress.snapshot()))
+
+    def _note(self, text: str) -> None:
+        """Something that the user should know, wherever the run is followed."""
+        self._say(text)
+        for herald in self.heralds:
+            herald.warning(text)
 
     def _room(self, attempts: Attempts) -> Room:
         import ray
@@ -332,8 +362,11 @@ def _nodes() -> set[str]:
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
 
 
-def _warn(console: Console | None, text: str) -> None:
+def _warn(console: Console | None, heralds: Sequence[Herald], text: str) -> None:
+    for herald in heralds:
+        herald.warning(text)
     if console is not None:
+        text = text if text.startswith("warning") else f"warning: {text}"
         console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.dispatch.progress import duration
+from orchestrator.dispatch.live import duration
 from orchestrator.records.evaluation import EvaluationRow
 from orchestrator.records.listing import SHOWN
 from orchestrator.records.row import Row

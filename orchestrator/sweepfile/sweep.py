@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from orchestrator.records.metrics import label_of, lower_is_better
 from orchestrator.sweepfile import overrides as setting
 from orchestrator.sweepfile.checks import check
 from orchestrator.sweepfile.evaluations import named, resolve
+from orchestrator.sweepfile.notify import Notify, withhold
 from orchestrator.sweepfile.parts import Budget, Failures, Metric, Report, Resources, Searched
 from orchestrator.sweepfile.problems import Problem, Source, SweepError, of_validation, show, within
 from orchestrator.sweepfile.schedulers import Scheduler
@@ -59,6 +61,7 @@ class Sweep(Frozen):
         keep: which checkpoints stay when a trial is done; at least those that the evaluations need.
         allow_test_selection: let a search choose by a test metric; every report then says so.
         plugins: Python files with the user's own components, relative to the sweep file.
+        notify: which moments of a run are told to a webhook.
 
     >>> sweep = from_dict({"name": "a", "trial": {"data": "digits"}, "seeds": 2})
     >>> sweep.seeds, sweep.metric.name
@@ -93,11 +96,13 @@ class Sweep(Frozen):
     keep: Keep = "none"
     allow_test_selection: Flag = False
     plugins: tuple[str, ...] = ()
+    notify: Notify = Notify()
 
     _folder: Path = PrivateAttr(default=Path())
     _text: str = PrivateAttr(default="")
     _source: Source = PrivateAttr(default=Source())
     _asked: tuple[EvaluationConfig, ...] = PrivateAttr(default=())
+    _webhook: str = PrivateAttr(default="")
 
     @property
     def folder(self) -> Path:
@@ -130,6 +135,11 @@ class Sweep(Frozen):
         if self.watched == self.metric.name:
             return self.metric.mode
         return "min" if lower_is_better(self.watched) else "max"
+
+    @property
+    def webhook(self) -> str:
+        """The address that ``notify.url`` gave, which is a secret; empty where the file has none."""
+        return self._webhook
 
     @property
     def source(self) -> Source:
@@ -185,14 +195,16 @@ def from_dict(mapping: Mapping[str, Any], folder: str | Path = ".") -> Sweep:
 
 
 def _checked(content: dict[str, Any], folder: Path, text: str, source: Source) -> Sweep:
+    webhook, text, places, wrong = withhold(content, text, source.overrides)
+    source = replace(source, overrides=places)
     try:
         sweep = Sweep.model_validate(content)
     except ValidationError as error:
         source.fail(map(_hinted, of_validation(error, within(Sweep), content)))
         raise
-    sweep._folder, sweep._text, sweep._source = folder, text, source
+    sweep._folder, sweep._text, sweep._source, sweep._webhook = folder, text, source, webhook
     sweep._asked = resolve(sweep)
-    source.fail(check(sweep))
+    source.fail([*wrong, *check(sweep)])
     return sweep.model_copy(update={"metric": _measured(sweep)})
 
 
