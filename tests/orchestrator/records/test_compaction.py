@@ -133,7 +133,7 @@ def test_rows_of_a_later_version_are_left_alone(ledger: Ledger, make_row: Make) 
 def test_a_segment_that_is_its_own_merger_stays(
     ledger: Ledger, make_row: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows that stand in two segments since a compactor was killed: one of them is all that is made of both."""
+    """Rows in two segments since a compactor was killed: one of them is all that is made of both."""
     monkeypatch.setattr(compaction, "TIER", 2)
     rows = [make_row(f"c{i}", i) for i in range(4)]
     whole = ledger.segments.put(Ledger.columns.table(rows))

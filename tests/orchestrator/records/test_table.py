@@ -23,6 +23,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "no Parquet": lambda content: b"x" * 500,
     "a bit of a page": lambda content: flipped(content, 30),
     "a bit of the footer": lambda content: flipped(content, len(content) - 200),
+    "a name in the footer": lambda content: content.replace(b"examples", b"exampled"),
     "its last byte": lambda content: content[:-1] + b"x",
 }
 
@@ -114,6 +115,18 @@ def test_only_the_damaged_row_group_is_lost(ledger: Ledger, make_row: Make) -> N
     assert seen.check(row.key for row in rows) == 1
     assert seen.index() == dict.fromkeys((row.key for row in rows[:GROUP]), "completed")
     assert f"{GROUP} rows count as not done" in str(seen.damaged[0])
+
+
+@pytest.mark.parametrize("place", range(12))
+def test_no_flipped_bit_of_a_page_goes_unseen(tmp_path: Path, make_row: Make, place: int) -> None:
+    """Some decompress to other numbers: only the page's checksum tells."""
+    ledger = Ledger(Store(tmp_path))
+    rows = [make_row(f"c{i}", value=(i * 0.618) % 1) for i in range(20)]
+    name = ledger.segments.put(Ledger.columns.table(rows))
+    content = ledger.store.get(f"ledger/trials/segments/{name}") or b""
+    middle = _page_of(content, group=0, column="history.list.element.key_value.value")
+    ledger.store.put(f"ledger/trials/segments/{name}", flipped(content, middle + 5 * place))
+    assert Ledger(ledger.store).read(row.key for row in rows) == []
 
 
 def _page_of(content: bytes, group: int, column: str) -> int:
