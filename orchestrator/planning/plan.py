@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from orchestrator.planning import evaluations, preflight
@@ -72,6 +74,19 @@ def plan_on_sound_rows(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> P
             return planned
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would go again and again through all that a large plan keeps."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@_uncollected()
 def plan(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> Plan:
     """Expand a sweep and look its keys up; no file of the ledger is read.
 

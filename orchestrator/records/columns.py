@@ -74,6 +74,7 @@ class Columns(Generic[R]):
 
 def packed(table: pa.Table) -> bytes:
     """A table as a Parquet file with its checksums."""
+    table = table.replace_schema_metadata(None)  # the checksum of the file that it was read from
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer:
         writer.write_table(table, row_group_size=GROUP)

@@ -71,7 +71,7 @@ class Segments:
 
     def put(self, table: pa.Table) -> str:
         """Write a segment; returns its name."""
-        content = packed(table)
+        content = packed(table.cast(self.schema))  # inner names of maps come back from a file as others
         name = f"{table.num_rows}-{footer_digest(content)}{SUFFIX}"
         self.store.put(f"{self.folder}/{name}", content)
         return name

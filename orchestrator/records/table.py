@@ -33,6 +33,7 @@ import pyarrow as pa
 
 from orchestrator.records.columns import BROKEN, Columns, Unreadable, packed, said, unpacked
 from orchestrator.records.damage import Damage, set_aside
+from orchestrator.records.gather import TRIES, gathered
 from orchestrator.records.places import PRUNED, Place, candidates, loose_name, parsed
 from orchestrator.records.segments import Damaged, Gone, Segments
 from orchestrator.records.store import Store
@@ -63,9 +64,6 @@ R = TypeVar("R", bound=Keyed)
 T = TypeVar("T")
 
 Places = dict[str, tuple[Place, ...]]
-
-TRIES = 100
-"""How often a table is listed again because files went away, before that is an error."""
 
 
 class Table(Generic[R]):
@@ -161,7 +159,7 @@ class Table(Generic[R]):
             without: columns that are not wanted, and stay at their defaults.
         """
         keys = [key for key in keys if index is None or key in index]
-        found = self._gathered(dict.fromkeys(keys), rule, tuple(without))
+        found: dict[str, R] = gathered(self, set(keys), rule, tuple(without))
         return [found[key] for key in keys if key in found]
 
     def one(self, key: str, rule: str = "") -> R | None:
@@ -176,7 +174,7 @@ class Table(Generic[R]):
     def check(self, keys: Iterable[str], rule: str | None = "") -> int:
         """Read the rows of these keys without building them; how many files were set aside."""
         before = len(self.damaged)
-        self._gathered(dict.fromkeys(keys), rule, None)
+        gathered(self, set(keys), rule, None)
         return len(self.damaged) - before
 
     def find(self, prefix: str) -> list[str]:
@@ -255,6 +253,10 @@ class Table(Generic[R]):
         if isinstance(error, Damaged):
             self.damaged.append(error.damage)
 
+    def restless(self) -> OSError:
+        """What a reader raises that is never done."""
+        return OSError(errno.EBUSY, "files go away faster than they are read", self.store.path(self.folder))
+
     def _in_segments(self) -> Places:
         indices = self._over_segments(self.segments.index)
         if tuple(indices) != self._compacted[0]:
@@ -264,57 +266,6 @@ class Table(Generic[R]):
                     found[key] = (*found[key], place) if key in found else (place,)
             self._compacted = tuple(indices), found
         return self._compacted[1]
-
-    def _gathered(
-        self, keys: Mapping[str, None], rule: str | None, without: tuple[str, ...] | None
-    ) -> dict[str, R]:
-        """Rows by key; ``without`` None reads the files and builds no row."""
-        found: dict[str, R] = {}
-        left = set(keys)
-        for _ in range(TRIES):
-            places = self.places() if left else {}
-            wanted = {key: candidates(places[key], self.done, rule) for key in left if key in places}
-            rows, gone = self._read(wanted, without)
-            for row in rows:
-                known = found.get(row.key)
-                if row.key not in gone and (known is None or row.finished > known.finished):
-                    found[row.key] = row
-            if not gone:
-                return found
-            left = gone
-        raise self._restless()
-
-    def _read(
-        self, wanted: Mapping[str, list[Place]], without: tuple[str, ...] | None
-    ) -> tuple[list[R], set[str]]:
-        """Rows, loose ones first, and the keys of which a file was gone or damaged."""
-        loose = [(key, place) for key, places in wanted.items() for place in places if place.loose]
-        rows: list[R] = []
-        gone: set[str] = set()
-        for (key, place), content in zip(loose, self.contents([p for _, p in loose]), strict=True):
-            try:
-                row = None if content is None else self.from_parquet(content)
-            except Unreadable as error:
-                assert content is not None
-                self.put_aside(place, content, str(error))
-                row = None
-            if row is None:
-                gone.add(key)
-            else:
-                rows.append(row)
-        numbers: dict[str, dict[int, str]] = {}
-        for key, places in wanted.items():
-            for place in places:
-                if not place.loose:
-                    numbers.setdefault(place.file.removeprefix("segments/"), {})[place.row] = key
-        for name, keys in numbers.items():
-            try:
-                for table in self.segments.rows(name, keys, without or ()):
-                    rows += [] if without is None else self.columns.rows(table)
-            except (Gone, Damaged) as error:
-                self.note(error)
-                gone |= set(keys.values())
-        return rows, gone
 
     def _stands(self, key: str, status: str, rule: str) -> bool:
         """Whether a row of the key is there, and reads, that one of this status does not replace."""
@@ -347,7 +298,7 @@ class Table(Generic[R]):
                 return {name: read(name) for name in names}
             except (Gone, Damaged) as error:
                 self.note(error)
-        raise self._restless()
+        raise self.restless()
 
     def _clear(self, status: str, key: str, but: str) -> None:
         """Remove the loose rows of a key with a status, but one."""
@@ -360,9 +311,6 @@ class Table(Generic[R]):
     def _bad(self) -> set[str]:
         """Damaged files that stayed where they are, since the store takes no writes."""
         return {one.file.removeprefix(f"{self.folder}/") for one in self.damaged if not one.kept}
-
-    def _restless(self) -> OSError:
-        return OSError(errno.EBUSY, "files go away faster than they are read", self.store.path(self.folder))
 
 
 def _places(name: str, index: pa.Table) -> Iterable[tuple[str, Place]]:

@@ -13,7 +13,7 @@ from orchestrator import cli
 from orchestrator.driver import Options, run
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
-from tests.orchestrator.records.stores import real_evaluation, real_row
+from tests.orchestrator.records.stores import flipped, page_of, real_evaluation, real_row
 from tests.orchestrator.sweeps import sweep_of
 
 Perturb = Callable[..., tuple[int, str, str]]
@@ -112,9 +112,9 @@ def test_a_sweep_of_the_ledger(perturb: Perturb, tmp_path: Path, monkeypatch: py
     before = {row.key: row for row in ledger.read(ledger.index())}
     ledger.write(real_row(5))
     (name,) = ledger.segments.names()
-    content = bytearray(ledger.store.get(f"ledger/trials/segments/{name}") or b"")
-    content[len(content) // 3] ^= 8
-    ledger.store.put(f"ledger/trials/segments/{name}", bytes(content))
+    content = ledger.store.get(f"ledger/trials/segments/{name}") or b""
+    bad = flipped(content, page_of(content, 0, "best.key_value.value"))
+    ledger.store.put(f"ledger/trials/segments/{name}", bad)
 
     assert run(sweep, options).counts["done"] == 3
     again = Ledger(Store(tmp_path / "store"))

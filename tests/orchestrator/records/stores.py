@@ -1,8 +1,11 @@
-"""Stores that misbehave, and rows whose keys are those of real trials."""
+"""Stores that misbehave, files that are damaged, and rows whose keys are those of real trials."""
 
 from __future__ import annotations
 
+import io
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from engine.config import Trial
 from engine.identity import EvaluationKeys, Seeds
@@ -40,6 +43,19 @@ class FaultyStore(Store):
             if self.left == 0:
                 raise self.error
             self.left -= 1
+
+
+def flipped(content: bytes, place: int, bit: int = 2) -> bytes:
+    """A file with one bit the other way."""
+    return content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
+
+
+def page_of(content: bytes, group: int, column: str) -> int:
+    """Where the middle of a column's data is in a Parquet file."""
+    found = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(group)
+    chunks = [found.column(i) for i in range(found.num_columns)]
+    (chunk,) = [chunk for chunk in chunks if chunk.path_in_schema == column]
+    return int(chunk.data_page_offset + chunk.total_compressed_size // 2)
 
 
 def real_row(seed: int = 0, **changes: Any) -> Row:

@@ -63,3 +63,11 @@ def test_the_footer_names_the_content(make_row: Callable[..., Row]) -> None:
     first, again = (packed(COLUMNS.table([make_row(seed=1)])) for _ in range(2))
     other = packed(COLUMNS.table([make_row(seed=2)]))
     assert footer_digest(first) == footer_digest(again) != footer_digest(other)
+
+
+def test_what_is_read_is_written_as_the_same_file(make_row: Callable[..., Row]) -> None:
+    """Two compactors make one segment of the same rows, whatever files they read them from."""
+    content = packed(COLUMNS.table([make_row(seed=seed) for seed in range(5)]))
+    table = unpacked(content).read().cast(COLUMNS.schema)
+    assert packed(table) == packed(table.take([0, 1, 2, 3, 4])) == content
+    assert pq.ParquetFile(io.BytesIO(content)).metadata.metadata.keys() == {b"ARROW:schema", b"checksum"}

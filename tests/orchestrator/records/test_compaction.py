@@ -130,6 +130,19 @@ def test_rows_of_a_later_version_are_left_alone(ledger: Ledger, make_row: Make) 
     assert ledger.read(["c0-0"]) == [make_row()]
 
 
+def test_a_segment_that_is_its_own_merger_stays(
+    ledger: Ledger, make_row: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows in two segments since a compactor was killed: one of them is all that is made of both."""
+    monkeypatch.setattr(compaction, "TIER", 2)
+    rows = [make_row(f"c{i}", i) for i in range(4)]
+    whole = ledger.segments.put(Ledger.columns.table(rows))
+    ledger.segments.put(Ledger.columns.table(rows[1:3]))
+    assert compact(ledger).segments == 1
+    assert ledger.segments.names() == [whole]
+    assert fresh(ledger).read(row.key for row in rows) == rows
+
+
 def test_two_compactors_at_once(ledger: Ledger, make_row: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second works on a list that the first has overtaken at every step."""
     monkeypatch.setattr(compaction, "TIER", 2)
