@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +18,15 @@ from orchestrator.dispatch.progress import Progress, Pulse, line, live
 from orchestrator.dispatch.shipping import pack
 from orchestrator.dispatch.tune import Observer, run_here, run_on_ray, start_ray
 from orchestrator.planning import preflight
+from orchestrator.planning.cells import Seeds
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
 from orchestrator.planning.feed import REQUESTED, Budget, Feed, Queue
 from orchestrator.planning.job import Surroundings, stop_flag
 from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.sequential import Sequential, seeds_asked
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.provenance import git_commit, now
-from orchestrator.records.row import Row
+from orchestrator.records.row import DONE, Row
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.sweep import Sweep
 
@@ -161,7 +165,8 @@ class _Driver:
 
     def run(self) -> Ended:
         budget = self.sweep.budget
-        feed = Budget(self._feed(), None if self.sweep.search else budget.trials, budget.hours)
+        source = self._feed()
+        feed = Budget(source, None if self.sweep.search else budget.trials, budget.hours)
         counts, asked = self.planned.counts(), self.planned.evaluated
         progress = Progress(self.sweep.name, counts, self.sweep.metric, asked.counts())
         progress.trains = self.options.train
@@ -169,13 +174,15 @@ class _Driver:
         rows = attach(self.ledger.read(held, self.planned.status), asked.jobs, self.ledger)
         progress.recall(self.planned.jobs, rows)
         observers: list[Observer] = [progress]
-        tracker = None
+        tracker, seeds = None, seeds_asked(self.sweep, self.planned.grid.points, rows)
         if self.options.track:
             from orchestrator.tracking.tracker import Follower
 
             points = self.planned.grid.points
-            tracker = reporting.start_tracker(self.sweep, self.store, points, rows, self.options.uri)
+            tracker = reporting.start_tracker(self.sweep, self.store, points, seeds, rows, self.options.uri)
             observers.append(Follower(tracker, self._row))
+        if isinstance(source, Sequential):
+            source.grown = partial(self._grown, source, progress, seeds)
         if not feed.exhausted:
             if self.options.address:
                 cells = preflight.cells_of(self.sweep, self.planned.grid)
@@ -212,6 +219,12 @@ class _Driver:
             evaluations, self.options.train,
         )  # fmt: skip
 
+    def _grown(self, source: Sequential, progress: Progress, seeds: Sequence[int], count: int) -> None:
+        """More seeds are asked for: what is shown and tracked counts them."""
+        progress.trials += count
+        if isinstance(seeds, Seeds):
+            seeds.by_cell.update(source.wanted)
+
     def _row(self, key: str) -> Row | None:
         found = self.ledger.read([key])
         return attach(found, jobs_of_row(found[0], self.sweep), self.ledger)[0] if found else None
@@ -225,6 +238,11 @@ class _Driver:
             from orchestrator.planning.search import Search
 
             return Search(self.sweep, self.ledger)
+        if self.planned.course:
+            todo = {job.key for job in evaluations}
+            over = {key for key, status in self.planned.status.items() if status in DONE}
+            over |= {job.key for job in self.planned.evaluated.jobs if job.key not in todo}
+            return Sequential(self.sweep, self.planned.course, over, done)
         return Queue(self.planned.todo + evaluations, done)
 
     def _dispatch(self, feed: Budget, progress: Progress, observers: list[Observer]) -> None:

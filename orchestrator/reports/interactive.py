@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.reports.figures import ABSENT, COLOURS, FAILED, MOST_WRITTEN, SEARCHED, Heading, line_name
 from orchestrator.reports.layout import Line, Panel, band, spans, xs_of
 from orchestrator.reports.summary import CellSummary, MetricLike
-from orchestrator.reports.words import in_line, lines_of, metric_title, number, scale
+from orchestrator.reports.words import in_line, interval_text, lines_of, metric_title, number, scale
 
 FONT = {"family": "system-ui, sans-serif", "size": 13, "color": "#1a1a1a"}
 CONFIG = {"displaylogo": False, "responsive": True}
@@ -189,7 +189,7 @@ def _hovers(panel: Panel, metric: MetricLike) -> list[list[Any]]:
 def _about(cell: CellSummary, metric: MetricLike) -> str:
     """Everything known of a cell, in lines."""
     lines = [f"{metric_title(metric)}: {in_line(cell, metric)}"]
-    lines += [f"n: {cell.n} of {cell.planned}"]
+    lines += list(filter(None, [interval_text(cell, metric), f"n: {cell.n} of {cell.planned}"]))
     lines += [f"seed {seed}: {number(value, metric)}" for seed, value in list(cell.values.items())[:10]]
     if cell.n > 10:
         lines.append(f"and {cell.n - 10} seeds more")

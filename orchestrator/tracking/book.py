@@ -64,7 +64,7 @@ class Book:
         metric: MetricLike,
         seeds: Sequence[int],
     ) -> None:
-        self.client, self.name, self.metric, self.seeds = client, name, metric, tuple(seeds)
+        self.client, self.name, self.metric, self.seeds = client, name, metric, seeds
         self.labels = shared_labels(points)
         self.sweep_id = client.experiment(name)
         self.trials_id = client.experiment(f"{name}/trials")
