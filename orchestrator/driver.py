@@ -24,6 +24,7 @@ from orchestrator.planning.feed import REQUESTED, Budget, Feed, Queue
 from orchestrator.planning.job import Surroundings, stop_flag
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.sequential import Sequential, seeds_asked
+from orchestrator.planning.spending import meter_of
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.provenance import git_commit, now
 from orchestrator.records.row import DONE, Row
@@ -166,7 +167,8 @@ class _Driver:
     def run(self) -> Ended:
         budget = self.sweep.budget
         source = self._feed()
-        feed = Budget(source, None if self.sweep.search else budget.trials, budget.hours)
+        trials = None if self.sweep.search else budget.trials
+        feed = Budget(source, trials, budget.hours, meter_of(self.sweep, self.planned, self.ledger))
         counts, asked = self.planned.counts(), self.planned.evaluated
         progress = Progress(self.sweep.name, counts, self.sweep.metric, asked.counts())
         progress.trains = self.options.train
