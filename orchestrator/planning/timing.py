@@ -142,8 +142,13 @@ def pace_of(rows: Sequence[Measured]) -> Pace:
 
 
 def spread_of(ratios: Sequence[float]) -> float:
-    """Root mean square of log ratios, a prior one of :data:`PRIOR` with them."""
-    return math.sqrt((PRIOR**2 + math.fsum(ratio**2 for ratio in ratios)) / (len(ratios) or 1))
+    """Root mean square of log ratios, a prior one of :data:`PRIOR` with them.
+
+    A ratio far out, as of a trial that found a cold disk, counts as one at three robust deviations.
+    """
+    sizes = [abs(ratio) for ratio in ratios]
+    most = max(PRIOR, 3 * 1.4826 * statistics.median(sizes)) if sizes else 0.0
+    return math.sqrt((PRIOR**2 + math.fsum(min(size, most) ** 2 for size in sizes)) / (len(sizes) or 1))
 
 
 class Timings:

@@ -55,7 +55,8 @@ class Sheet:
         styles = {"good": "bold green", "bad": "red", "open": "yellow"}
         shown = Table(title=self.title, caption=self.note, box=box.SIMPLE_HEAD)
         for i, column in enumerate(self.columns):
-            shown.add_column(column, justify="right" if i else "left", overflow="fold")
+            folds = i in (0, len(self.columns) - 1)
+            shown.add_column(column, justify="right" if i else "left", overflow="fold", no_wrap=not folds)
         for line in self.lines:
             *texts, last = line.shown
             shown.add_row(*texts, Text(last, style=styles.get(line.mark, "")))
