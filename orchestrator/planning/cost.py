@@ -175,7 +175,9 @@ class Costs:
 
     def cells(self, planned: Plan) -> dict[str, Estimate | None]:
         """By cell, of the sweep's own and of those that trials start from."""
-        first = {job.cell: job for job in reversed(planned.jobs)}
+        first: dict[str, Job] = {}
+        for job in planned.jobs:
+            first.setdefault(job.cell, job)
         return {cell: self.of(job) for cell, job in first.items()}
 
     def of_label(self, planned: Plan, label: str) -> Estimate | None:
