@@ -28,7 +28,7 @@ class Report(Protocol):
     """Called by rank 0. ``checkpoint`` asks for a checkpoint at once, ``stop`` for one and then the end.
 
     It is called once a step, so it must be cheap; with several workers it is asked every
-    :data:`engine.train.POLL` steps and at the end of each epoch, since all of them must agree.
+    few steps (:mod:`engine.poll`) and at the end of each epoch, since all of them must agree.
     """
 
     def __call__(self, event: Event) -> Signal:

@@ -21,6 +21,7 @@ class Result:
         best_epoch: the chosen epoch, from 1. history: metrics of every epoch, each with ``epoch``.
         correct: packed per-example correctness of the test split, by checkpoint.
         examples: number of test examples. seconds: by phase. message: what diverged, and when.
+        memory: most bytes of device memory that this worker held at once; 0 on a CPU.
     """
 
     status: Status
@@ -33,3 +34,4 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
     message: str = ""
     also: dict[str, dict[str, float]] = field(default_factory=dict)
+    memory: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,14 +23,12 @@ from engine.models.catalog import config as model_config
 from engine.parent import take_over
 from engine.perturb.random import derive, seed_torch
 from engine.placing import placed
+from engine.poll import Poll
 from engine.report import SIGNALS, Event, Report, Signal, carry_on
 from engine.result import Result, Status
 from engine.selecting import begin_epoch
 from engine.state import State
 from engine.step import Stepper
-
-POLL = 16
-"""Steps between two agreements of several workers on the report's signal."""
 
 
 def train(
@@ -68,15 +67,23 @@ def train(
     """
     workers = workers or Workers()
     allocator.keep_freed()
+    if workers.device.type == "cuda":  # what an earlier trial of this process left is not this one's
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(workers.device)
     devices = [workers.device] if workers.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         run = _Run(trial, report, folder, workers, checkpoint_seconds, saved, micro)
         try:
             run.start(parent)
-            return run.finish(run.loop(), keep)
+            return replace(run.finish(run.loop(), keep), memory=held(workers.device))
         finally:
             run.close()
             allocator.release()
+
+
+def held(device: torch.device) -> int:
+    """Most bytes of a GPU's memory that this trial held at once; 0 on a CPU, which is not measured."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
 
 
 class _Run:
@@ -174,6 +181,7 @@ class _Run:
         if progress.step == 0:
             begin_epoch(self.stepper.of, self.data.train, self.trial.slots, progress.epoch)
         sums = torch.tensor([progress.loss, progress.correct], dtype=torch.float64, device=device)
+        poll = Poll(self.workers, progress.step)
         if self.workers.rank:
             sums.zero_()  # what rank 0 took up from a checkpoint is the sum over all workers
         for number, places_B in enumerate(self.feed.epoch(progress.epoch)):
@@ -181,9 +189,10 @@ class _Run:
                 continue
             sums += self._step(places_B, progress.epoch * self.feed.steps + number)
             progress.step, progress.seen = number + 1, progress.seen + len(places_B)
-            if self.workers.size > 1 and progress.step % POLL:
+            if not poll.due(number):
                 continue
             signal = self._signal(Event(progress.epoch, progress.step))
+            poll.heard(number)
             if signal != "continue":
                 self._keep_sums(sums)
                 self._heed(signal)

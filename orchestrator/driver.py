@@ -15,14 +15,18 @@ from orchestrator import reporting
 from orchestrator.dispatch.drain import draining
 from orchestrator.dispatch.lock import SweepLock
 from orchestrator.dispatch.progress import Progress, Pulse, line, live
+from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.shipping import pack
 from orchestrator.dispatch.tune import Observer, run_here, run_on_ray, start_ray
+from orchestrator.dispatch.watchdog import Watchdog
 from orchestrator.planning import preflight
+from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.cells import Seeds
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
-from orchestrator.planning.feed import REQUESTED, Budget, Feed, Queue
+from orchestrator.planning.feed import Budget, Feed, Queue
 from orchestrator.planning.job import Surroundings, stop_flag
 from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.policy import Policy
 from orchestrator.planning.sequential import Sequential, seeds_asked
 from orchestrator.planning.spending import meter_of
 from orchestrator.records.ledger import Ledger
@@ -160,7 +164,8 @@ class _Driver:
             cpus=resources.cpus,
             workers=1 if options.local else resources.workers,
             micro=resources.micro,
-            gpu=resources.gpus > 0,
+            gpu=resources.most_gpus > 0,
+            minutes=sweep.failures.minutes or 0.0,
             data_root=str(data_root() or ""),
         )
 
@@ -168,7 +173,8 @@ class _Driver:
         budget = self.sweep.budget
         source = self._feed()
         trials = None if self.sweep.search else budget.trials
-        feed = Budget(source, trials, budget.hours, meter_of(self.sweep, self.planned, self.ledger))
+        meter = meter_of(self.sweep, self.planned, self.ledger)
+        feed = Attempts(Budget(source, trials, budget.hours, meter), Policy(self.sweep.failures), self._say)
         counts, asked = self.planned.counts(), self.planned.evaluated
         progress = Progress(self.sweep.name, counts, self.sweep.metric, asked.counts())
         progress.trains = self.options.train
@@ -247,9 +253,12 @@ class _Driver:
             return Sequential(self.sweep, self.planned.course, over, done)
         return Queue(self.planned.todo + evaluations, done)
 
-    def _dispatch(self, feed: Budget, progress: Progress, observers: list[Observer]) -> None:
+    def _dispatch(self, feed: Attempts, progress: Progress, observers: list[Observer]) -> None:
+        watchdog = Watchdog(self.store, self.sweep.name, self.around.minutes)
+
         def drain() -> None:
-            feed.stop(REQUESTED)
+            feed.stop()
+            watchdog.drain()
             progress.state = "draining"
             self.store.put(stop_flag(self.sweep.name), b"")
 
@@ -265,12 +274,28 @@ class _Driver:
             if self.options.local:
                 run_here(feed, self.around, observers)
             else:
-                run_on_ray(feed, self.around, self.sweep.resources.model_dump(), observers)
+                run_on_ray(feed, self.around, self._room(feed), watchdog, observers)
         self._say(line(progress))
+
+    def _room(self, attempts: Attempts) -> Room:
+        import ray
+
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        most = max((node["Resources"].get("CPU", 0.0) for node in nodes if node["Alive"]), default=0.0)
+        return Room(self.sweep.resources, attempts, most)
 
     def _say(self, text: RenderableType) -> None:
         if self.console is not None:
             self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def _nodes() -> set[str]:
+    """Ids of the nodes of the Ray cluster that live; none without Ray."""
+    import ray
+
+    if not ray.is_initialized():
+        return set()
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
 
 
 def _start_ray(sweep: Sweep, options: Options) -> None:

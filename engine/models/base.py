@@ -6,12 +6,14 @@ Importing this module does not import torch; a model's own file does.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from engine.data.base import DataInfo
 from engine.errors import InputError, did_you_mean
+from engine.result import Result
 from engine.settings import Frozen
 
 if TYPE_CHECKING:
@@ -40,12 +42,15 @@ class ModelConfig(Frozen):
         kind: the kind of data that the model takes.
         shape: the (C, H, W) that an image model takes; None, as a whole or in a place, takes any.
         task: ``classification`` returns logits_BC; ``reconstruction`` returns the pixels again, flattened.
+        training: called in place of :func:`engine.train.train`, with its arguments, by a sweep's trials of
+            this model: what is no optimisation by steps, or a script that tests the orchestration.
     """
 
     aliases: ClassVar[dict[str, str]] = {}
     kind: ClassVar[Literal["image", "text"]] = "image"
     shape: ClassVar[Shape | None] = None
     task: ClassVar[Task] = "classification"
+    training: ClassVar[Callable[..., Result] | None] = None
 
     name: str
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first drains, the second stops at once."""
+"""Ctrl-C, SIGTERM and SIGUSR1, by which clusters give notice: the first drains, the second stops at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def draining(drain: Callable[[], None]) -> Iterator[None]:
-    """Inside the block the first SIGINT or SIGTERM calls ``drain``, the second raises KeyboardInterrupt.
+    """Inside the block the first signal calls ``drain``, a second SIGINT or SIGTERM interrupts.
 
     Outside the main thread, where signals cannot be handled, nothing is changed.
     """
@@ -22,11 +22,12 @@ def draining(drain: Callable[[], None]) -> Iterator[None]:
 
     def heard(number: int, frame: Any) -> None:
         seen.append(number)
-        if len(seen) > 1:
+        if len(seen) > 1 and number != signal.SIGUSR1:  # notice may be given more than once
             raise KeyboardInterrupt
         drain()
 
-    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, heard) for number in numbers}
     try:
         yield
     finally:

@@ -22,9 +22,10 @@ from orchestrator.dispatch.worker import (
     alone,
     common,
     config_of,
+    failed_outcome,
     failure_class,
-    first_line,
     logged,
+    patiently,
     prepare,
 )
 from orchestrator.planning.job import Job, Outcome, Surroundings
@@ -55,12 +56,12 @@ def run_evaluation(job: Job, around: Surroundings, evaluate_with: Evaluate | Non
             logger.exception("evaluation %s failed", job.key[:12])
             seconds, failure = time.perf_counter() - start, failure_class(error)
             failed = failed_evaluation(job, around, failure, traceback.format_exc(), seconds)
-            Ledger(store).evaluations.write(failed)
+            patiently(lambda: Ledger(store).evaluations.write(failed))
             if not store.names(f"checkpoints/{job.key}"):
                 store.remove_folder(f"checkpoints/{job.key}")
-            return Outcome(job.key, "failed", failure, first_line(error), seconds=seconds)
+            return failed_outcome(job, failure, error, seconds)
         logger.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in row.metrics.items()))
-    Ledger(store).evaluations.write(row)
+    patiently(lambda: Ledger(store).evaluations.write(row))
     store.remove_folder(f"checkpoints/{job.key}")
     named = {f"{job.label}.{name}": value for name, value in row.metrics.items()}
     return Outcome(job.key, "completed", best=named, last=named, seconds=row.seconds)

@@ -16,6 +16,7 @@ from engine.config import Trial
 from engine.evaluations.base import Findings
 from engine.report import Event, Report, Signal, carry_on
 from engine.result import Result
+from orchestrator.dispatch.deaths import Death, death_of
 from orchestrator.planning.job import Job, Surroundings
 
 POLL_SECONDS = 0.2
@@ -27,6 +28,13 @@ ANSWER_SECONDS = 10.0
 
 class GangLost(RuntimeError):
     """A rank died; the trial can go on from its checkpoint with a new gang."""
+
+    def __init__(self, message: str, death: Death) -> None:
+        super().__init__(message, death)
+        self.death = death
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Rank:
@@ -122,10 +130,10 @@ def _together(around: Surroundings, act: str, report: Report, job: Job) -> Any:
     try:
         return _on_all(_gang(around), act, report, job)
     except BaseException as error:
-        lost = _lost(around)
+        death = _death(around)
         _end(around)  # the other ranks may hang in a collective
-        if lost:
-            raise GangLost("a worker of the trial died") from error
+        if death is not None:
+            raise GangLost("a worker of the trial died", death) from error
         raise
 
 
@@ -171,8 +179,8 @@ def _gang(around: Surroundings) -> list[Any]:
     return _gangs[name]
 
 
-def _lost(around: Surroundings) -> bool:
-    """Whether a rank died or does not answer.
+def _death(around: Surroundings) -> Death | None:
+    """How a rank died, or that it does not answer; None where all live.
 
     The error at hand does not say: when a rank is killed, another one often fails first, with gloo's
     "connection reset by peer".
@@ -180,11 +188,16 @@ def _lost(around: Surroundings) -> bool:
     import ray
 
     ranks = [rank for name, gang in _gangs.items() if name[1] == around.workers for rank in gang]
-    try:
-        ray.get([rank.exchange.remote("continue") for rank in ranks], timeout=ANSWER_SECONDS)
-    except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
-        return True
-    return False
+    answers = [(rank, rank.exchange.remote("continue")) for rank in ranks]
+    ray.wait([answer for _, answer in answers], num_returns=len(ranks), timeout=ANSWER_SECONDS)
+    for rank, answer in answers:
+        try:
+            ray.get(answer, timeout=0)
+        except ray.exceptions.RayActorError as error:
+            return death_of(rank, error)
+        except ray.exceptions.GetTimeoutError:
+            return Death()
+    return None
 
 
 def _end(around: Surroundings) -> None:

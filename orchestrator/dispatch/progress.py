@@ -79,6 +79,10 @@ class Progress:
             self.failures[outcome.failure] += 1
         self._measured(job.cell, outcome.best, outcome.last)
 
+    def again(self, job: Job, outcome: Outcome) -> None:
+        """A job failed, and waits to be started once more."""
+        self.running.pop(job.key, None)
+
     def recall(self, jobs: Iterable[Job], rows: Iterable[Row]) -> None:
         """What earlier runs measured, so that the best cell is that of the whole sweep."""
         self.labels.update({job.cell: job.labels for job in jobs})

@@ -1,57 +1,87 @@
-"""Our feed as Ray Tune sees it: a Searcher that suggests jobs, a Callback that passes events on."""
+"""Our jobs as Ray Tune sees them: a Searcher that suggests them, a Callback that passes events on."""
 
 from __future__ import annotations
 
 import json
+import signal
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.search import Searcher
 
+from orchestrator.dispatch.deaths import death_of
+from orchestrator.dispatch.evaluation import failed_evaluation
+from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.tune import Observer, encode
-from orchestrator.planning.feed import Feed
+from orchestrator.dispatch.watchdog import Watchdog
+from orchestrator.dispatch.worker import failed_row, first_line
+from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.job import Job, Outcome, Surroundings
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
 
 
 class FeedSearcher(Searcher):
-    """Suggests the feed's jobs; Tune calls these methods from its own loop, in one thread."""
+    """Suggests jobs; Tune calls these methods from its own loop, in one thread.
 
-    def __init__(self, feed: Feed, observers: list[Observer], around: Surroundings) -> None:
+    Args:
+        attempts: where jobs come from. observers: told what happens. around: what the jobs share.
+        room: what each takes. watchdog: ends trials from outside.
+    """
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        observers: list[Observer],
+        around: Surroundings,
+        room: Room,
+        watchdog: Watchdog,
+    ) -> None:
         super().__init__()
-        self.feed, self.observers, self.around = feed, observers, around
+        self.attempts, self.observers, self.around = attempts, observers, around
+        self.room, self.watchdog = room, watchdog
         self.running: dict[str, Job] = {}
+        self.trials: dict[str, Any] = {}
         self.outcomes: dict[str, Outcome] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """The next job; None for "ask again", FINISHED when no more will come."""
-        if self.feed.exhausted:
-            return str(Searcher.FINISHED)
-        job = self.feed.next()
+        if self.attempts.exhausted and not (self.running and not self.attempts.stopped):
+            return str(Searcher.FINISHED)  # one that runs may have to be started again
+        job = self.attempts.next()
         if job is None:
             return None
         self.running[trial_id] = job
-        return {"job": encode(job)}
+        return {"job": encode(job), **self.room.of(job)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A trial ended: with an outcome, or because its process died more often than it may."""
+        """A trial ended: with an outcome, or because its process died."""
         job = self.running.pop(trial_id, None)
+        trial = self.trials.pop(trial_id, None)
         if job is None:
             return
-        outcome = self.outcomes.pop(trial_id, None) or self._lost(job)
-        self.feed.done(job, outcome)
+        told = self.outcomes.pop(trial_id, None)
+        outcome = self.attempts.ended(job, told or self._died(job, trial), self.room.widest(job))
+        self.watchdog.ended(trial_id)
+        self.room.learn(job, outcome)
+        if told is None and outcome.status == "failed":
+            self._record(job, outcome)
         for observer in self.observers:
-            observer.finished(job, outcome)
+            (observer.again if outcome.status == "again" else observer.finished)(job, outcome)
 
-    def started(self, trial_id: str) -> None:
+    def started(self, trial_id: str, trial: Any) -> None:
         """A trial has got its resources and begins."""
         job = self.running.get(trial_id)
-        if job is not None:
-            for observer in self.observers:
-                observer.started(job)
+        if job is None:
+            return
+        self.trials[trial_id] = trial
+        self.watchdog.started(trial_id, job.key, trial)
+        for observer in self.observers:
+            observer.started(job)
 
     def heard(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial reported: an epoch, or its outcome."""
@@ -65,17 +95,33 @@ class FeedSearcher(Searcher):
             for observer in self.observers:
                 observer.epoch(job, int(result["epoch"]), metrics)
 
-    def _lost(self, job: Job) -> Outcome:
-        from orchestrator.dispatch.evaluation import failed_evaluation
-        from orchestrator.dispatch.worker import failed_row
-
-        message = "its process or node was lost more often than it may be"
-        ledger = Ledger(Store(self.around.store))
-        if job.evaluation is None:
-            ledger.write(failed_row(job, self.around, "lost", message))
+    def _died(self, job: Job, trial: Any) -> Outcome:
+        """What became of a trial that said nothing more."""
+        ended = self.watchdog.ended_by_us(trial.trial_id) if trial is not None else None
+        if ended == "stopped":
+            return Outcome(job.key, "stopped")
+        if ended is not None:
+            failure, message = ended
+            return Outcome(job.key, "failed", failure, message)
+        error = trial.get_pickled_error() if trial is not None else None
+        cause = getattr(error, "cause", None) or error
+        if cause is not None and hasattr(cause, "death"):  # a rank of a gang
+            death = cause.death
         else:
-            ledger.evaluations.write(failed_evaluation(job, self.around, "lost", message))
-        return Outcome(job.key, "failed", "lost", message)
+            death = death_of(trial and trial.temporary_state.ray_actor, error)
+        message = "its node was lost" if death.free else "its process died"
+        if cause is not None and not type(error).__name__.startswith("Actor"):
+            message = first_line(cause)
+        return Outcome(job.key, "failed", death.failure, message, node=death.node, free=death.free)
+
+    def _record(self, job: Job, outcome: Outcome) -> None:
+        """The row of a trial that could not write it."""
+        ledger, failure = Ledger(Store(self.around.store)), outcome.failure
+        message = f"{outcome.message}, after {job.attempt} attempts" if job.attempt > 1 else outcome.message
+        if job.evaluation is None:
+            ledger.write(failed_row(job, self.around, failure, message))
+        else:
+            ledger.evaluations.write(failed_evaluation(job, self.around, failure, message))
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher to restore from, which is never done here; the feed holds threads."""
@@ -91,22 +137,44 @@ class FeedSearcher(Searcher):
         """Nothing: a sweep continues from the ledger."""
 
 
+def keep_signal(number: int) -> Callable[[], None]:
+    """What puts a signal's handler back where it was taken: Tune takes SIGUSR1 when its loop begins."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    handler = signal.getsignal(number)
+
+    def put_back() -> None:
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+    return put_back
+
+
 class Listener(Callback):
     """Passes every report of a trial to the searcher, which knows its job."""
 
     def __init__(self, searcher: FeedSearcher) -> None:
         self.searcher = searcher
+        self.signals = keep_signal(signal.SIGUSR1)
 
     def __getstate__(self) -> dict[str, Any]:
         """As of the searcher."""
         return {}
 
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called by Tune in each turn of its loop."""
+        self.signals()
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Called by Tune when a trial has its resources."""
-        self.searcher.started(trial.trial_id)
+        self.searcher.started(trial.trial_id, trial)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Called by Tune for every report."""
         self.searcher.heard(trial.trial_id, result)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called by Tune in each turn of its loop."""
+        self.searcher.watchdog.look()

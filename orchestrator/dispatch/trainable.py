@@ -4,37 +4,46 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from orchestrator.dispatch.tune import decode
 from orchestrator.planning.job import Surroundings
 
 
-def bundles(cpus: float, gpus: float, workers: int) -> Any:
-    """A trial's placement group.
+def bundles(cpus: float, gpus: float, workers: int, avoid: Sequence[str] = ()) -> Any:
+    """A trial's placement group, on as few nodes as it fits.
 
     Alone, a trial trains in Tune's own process. With several workers that process only waits, in an
     empty bundle which Ray leaves out, and worker i sits in bundle i.
+
+    Args:
+        cpus, gpus: of each worker. avoid: ids of nodes that it must not be on.
     """
     from ray.tune import PlacementGroupFactory
 
-    one = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
-    return PlacementGroupFactory([one] if workers == 1 else [{"CPU": 0}, *[one] * workers], strategy="PACK")
+    one: dict[str, int | float] = {"CPU": cpus, "GPU": gpus}
+    each = [one] if workers == 1 else [{"CPU": 0.0}, *[one] * workers]
+    if not avoid:
+        return PlacementGroupFactory(each, strategy="PACK")
+    elsewhere = {"ray.io/node-id": f"!in({','.join(avoid)})"}
+    return PlacementGroupFactory(each, strategy="PACK", bundle_label_selector=[elsewhere] * workers)
 
 
 def make_trainable(around: Surroundings, report_seconds: float) -> Callable[[dict[str, Any]], None]:
     """The trainable of a sweep; imports and data are paid once by each process, not by each trial."""
 
     def perturb_trial(config: dict[str, Any]) -> None:
+        import ray
         from ray import tune
 
         from orchestrator.dispatch.evaluation import evaluate_here, run_evaluation
         from orchestrator.dispatch.gang import evaluate_with_gang, train_with_gang
-        from orchestrator.dispatch.worker import Reporter, run_job, train_here
+        from orchestrator.dispatch.worker import Reporter, capacity, run_job, train_here
 
         job, gang = decode(config["job"]), around.workers > 1
+        here = replace(around, cpus=config["cpus"])
         spoke = time.monotonic()
 
         def forward(epoch: int, metrics: dict[str, float]) -> None:
@@ -45,9 +54,11 @@ def make_trainable(around: Surroundings, report_seconds: float) -> Callable[[dic
 
         if job.evaluation is None:
             train_with = train_with_gang if gang else train_here
-            outcome = run_job(job, around, Reporter(around, forward), train_with)
+            outcome = run_job(job, here, Reporter(here, forward), train_with)
         else:
-            outcome = run_evaluation(job, around, evaluate_with_gang if gang else evaluate_here)
+            outcome = run_evaluation(job, here, evaluate_with_gang if gang else evaluate_here)
+        node = ray.get_runtime_context().get_node_id()
+        outcome = replace(outcome, node=node, capacity=capacity(around.gpu))
         tune.report({"outcome": json.dumps(asdict(outcome))})
 
     return perturb_trial

@@ -2,8 +2,9 @@
 
 Measured, and the reasons for what is here (``docs/architecture.md``, section dispatch): a new actor for
 each trial costs seconds, a reused one hundredths; Tune's own restore loses trials, so that a sweep
-continues from the ledger with a new Tuner; a killed worker is restarted by ``max_failures`` and takes up
-its checkpoint from our store.
+continues from the ledger with a new Tuner; what is done about a trial that dies is for
+:mod:`orchestrator.planning.policy` to say, so that to Tune each attempt is a trial of its own, which takes
+up its checkpoint from our store.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from engine.errors import InputError
-from orchestrator.planning.feed import Feed
+from orchestrator.dispatch.room import Room
+from orchestrator.dispatch.watchdog import Watchdog
+from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.job import Job, Outcome, Surroundings
 
 # Read when ray is imported. Under `uv run` Ray would start each worker by `uv run` in a copy of the working
 # folder, in an environment of its own that lacks what this one has.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-
-RETRIES = 2
-"""How often a trial whose process or node is lost starts again from its checkpoint."""
+# A worker that dies is told by its trial's row; Ray would print a paragraph to standard output.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker died or was killed|node with node id")
 
 REPORT_SECONDS = 1.0
 """Least time between two epochs that a trial forwards to the driver; the ledger's row holds them all."""
@@ -46,6 +48,9 @@ class Observer(Protocol):
 
     def finished(self, job: Job, outcome: Outcome) -> None:
         """The job ended."""
+
+    def again(self, job: Job, outcome: Outcome) -> None:
+        """The job failed, and is started once more."""
 
 
 def start_ray(address: str | None, cpus: int | None, packages: list[str]) -> None:
@@ -68,7 +73,7 @@ def start_ray(address: str | None, cpus: int | None, packages: list[str]) -> Non
     _reachable(address)
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
-        ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
+        ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)  # never one that runs already
     else:
         try:
             ray.init(address, runtime_env={"py_modules": packages}, **quiet)
@@ -88,13 +93,13 @@ def _reachable(address: str | None) -> None:
 
 
 def run_on_ray(
-    feed: Feed, around: Surroundings, resources: dict[str, float], observers: list[Observer]
+    attempts: Attempts, around: Surroundings, room: Room, watchdog: Watchdog, observers: list[Observer]
 ) -> None:
-    """Run all jobs of a feed as Ray Tune trials; returns when none is left or running.
+    """Run all jobs as Ray Tune trials; returns when none is left or running.
 
     Args:
-        feed: where jobs come from. around: what they share.
-        resources: ``cpus`` and ``gpus`` for each worker. observers: told what happens.
+        attempts: where jobs come from. around: what they share. room: what each takes.
+        watchdog: ends trials from outside. observers: told what happens.
     """
     from ray import tune
     from ray.tune import RunConfig, TuneConfig, Tuner
@@ -102,10 +107,12 @@ def run_on_ray(
     from orchestrator.dispatch.searcher import FeedSearcher, Listener
     from orchestrator.dispatch.trainable import bundles, make_trainable
 
-    searcher = FeedSearcher(feed, observers, around)
-    trainable = tune.with_resources(
-        make_trainable(around, REPORT_SECONDS), bundles(resources["cpus"], resources["gpus"], around.workers)
-    )
+    searcher = FeedSearcher(attempts, observers, around, room, watchdog)
+
+    def resources(config: dict[str, Any]) -> Any:
+        return bundles(config["cpus"], config["gpus"], around.workers, config["avoid"])
+
+    trainable = tune.with_resources(make_trainable(around, REPORT_SECONDS), resources)
     with _quiet(), tempfile.TemporaryDirectory(prefix="perturb-tune-") as folder:
         storage = _tune_folder(around, folder)
         tuner = Tuner(
@@ -114,7 +121,7 @@ def run_on_ray(
             run_config=RunConfig(
                 name="sweep",
                 storage_path=storage,
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                failure_config=tune.FailureConfig(max_failures=0),  # attempts are ours to count
                 callbacks=[Listener(searcher)],
                 verbose=0,
             ),
@@ -126,13 +133,13 @@ def run_on_ray(
                 shutil.rmtree(storage, ignore_errors=True)
 
 
-def run_here(feed: Feed, around: Surroundings, observers: list[Observer]) -> None:
-    """Run all jobs of a feed in this process, one after the other; the same rows come of it."""
+def run_here(attempts: Attempts, around: Surroundings, observers: list[Observer]) -> None:
+    """Run all jobs in this process, one after the other; the same rows come of it."""
     from orchestrator.dispatch.evaluation import run_evaluation
     from orchestrator.dispatch.worker import Reporter, run_job
 
-    while not feed.exhausted:
-        job = feed.next()
+    while not attempts.exhausted:
+        job = attempts.next()
         if job is None:
             time.sleep(0.01)
             continue
@@ -147,9 +154,9 @@ def run_here(feed: Feed, around: Surroundings, observers: list[Observer]) -> Non
             outcome = run_job(job, around, Reporter(around, forward))
         else:
             outcome = run_evaluation(job, around)
-        feed.done(job, outcome)
+        outcome = attempts.ended(job, outcome)
         for observer in observers:
-            observer.finished(job, outcome)
+            (observer.again if outcome.status == "again" else observer.finished)(job, outcome)
 
 
 def encode(job: Job) -> str:
@@ -182,9 +189,8 @@ def _quiet() -> Iterator[None]:
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     # a trial whose process died is told by its row; Tune would print its traceback at every attempt
-    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -9,7 +10,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,17 @@ from orchestrator.records.store import Store
 Train = Callable[[Trial, Report, Job, Surroundings], Result]
 """How a trial is trained: by this process, or by a gang of workers."""
 
+BROKEN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.EMFILE}
+"""Errors of the operating system that say something of the node, not of the trial."""
+
+BROKEN_GPU = ("CUDA error", "NCCL error", "NCCL Error", "ECC error", "No CUDA GPUs are available")
+"""Words of torch's errors that say so of a GPU or the network between GPUs."""
+
 POLL_SECONDS = 1.0
 """Time between two looks at the store for a request to stop."""
+
+PATIENCE_SECONDS = 600.0
+"""Time that a row waits for a store that is full or away."""
 
 CHECKPOINT_SECONDS = 60.0
 """Time between two checkpoints that are asked for in the middle of an epoch."""
@@ -60,17 +70,37 @@ def run_job(job: Job, around: Surroundings, report: Report, train_with: Train | 
             logging.getLogger("perturb.trial").exception("trial %s failed", job.key[:12])
             seconds = time.perf_counter() - start
             row = failed_row(job, around, failure_class(error), traceback.format_exc(), seconds)
-            Ledger(store).write(row)
-            return Outcome(job.key, "failed", row.failure, first_line(error), seconds=seconds)
+            patiently(lambda: Ledger(store).write(row))
+            return failed_outcome(job, row.failure, error, seconds)
     seconds = time.perf_counter() - start
     if result.status == "stopped":
         return Outcome(job.key, "stopped", seconds=seconds)
     row = _row(job, result, around, seconds)
-    Ledger(store).write(row)
-    store.remove(f"checkpoints/{job.key}/{RESUME}")
-    if not store.names(f"checkpoints/{job.key}"):  # another sweep may keep the weights of the same trial
-        store.remove_folder(f"checkpoints/{job.key}")
-    return Outcome(job.key, result.status, None, result.message, row.best, row.last, seconds)
+    patiently(lambda: Ledger(store).write(row))
+    with suppress(OSError):  # the row is there; what is left behind is taken up by nobody
+        store.remove(f"checkpoints/{job.key}/{RESUME}")
+        if not store.names(f"checkpoints/{job.key}"):  # another sweep may keep the weights of the same trial
+            store.remove_folder(f"checkpoints/{job.key}")
+    about = result.status, None, result.message
+    return Outcome(job.key, *about, row.best, row.last, seconds, memory=row.memory)
+
+
+def patiently(write: Callable[[], None]) -> None:
+    """Write to a store that may be full or away for a while: what was computed is not thrown away.
+
+    Raises:
+        OSError: it has been so for ten minutes.
+    """
+    began, pause = time.monotonic(), 0.1
+    while True:
+        try:
+            return write()
+        except OSError as error:
+            if time.monotonic() - began > PATIENCE_SECONDS:
+                raise
+            logging.getLogger("perturb.trial").warning("the store refuses a row, which waits: %s", error)
+        time.sleep(pause)
+        pause = min(2 * pause, 10.0)
 
 
 def prepare(job: Job, around: Surroundings) -> Trial:
@@ -113,10 +143,17 @@ def train_here(
         parent = None
         if job.parent is not None:
             parent = stack.enter_context(Checkpoints(store, job.parent)) / f"{job.checkpoint}.pt"
-        return train(
+        result: Result = training(trial)(
             trial, report, folder, workers=workers, keep=job.keep, parent=parent, saved=checkpoints.saved,
             micro=around.micro,
         )  # fmt: skip
+        return result
+
+
+def training(trial: Trial) -> Callable[..., Result]:
+    """What trains a trial: the engine's loop, or that which its model brings along."""
+    own: Callable[..., Result] | None = find("models", trial.model["name"], "model.name").training  # type: ignore[attr-defined]
+    return own or train
 
 
 def alone(around: Surroundings) -> Workers:
@@ -127,6 +164,8 @@ def alone(around: Surroundings) -> Workers:
 class Reporter:
     """The report of a trial: logs epochs, forwards them, looks for a request to stop, asks for checkpoints.
 
+    It raises TimeoutError where the trial takes longer than it may.
+
     Args:
         around: the sweep's surroundings.
         forward: given (epoch, metrics) at the end of each epoch.
@@ -135,7 +174,8 @@ class Reporter:
     def __init__(self, around: Surroundings, forward: Callable[[int, dict[str, float]], None]) -> None:
         self.store, self.forward = Store(around.store), forward
         self.flag, self.looked, self.stopping = stop_flag(around.sweep), 0.0, False
-        self.saved = time.monotonic()
+        self.saved = self.began = time.monotonic()
+        self.minutes = around.minutes
 
     def __call__(self, event: Event) -> Signal:
         """Told by the engine after each step."""
@@ -146,7 +186,10 @@ class Reporter:
         time_now = time.monotonic()
         if time_now - self.looked > POLL_SECONDS:
             self.looked = time_now
-            self.stopping = self.store.exists(self.flag)
+            with suppress(OSError):  # a store that is away asks for nothing
+                self.stopping = self.store.exists(self.flag)
+            if self.minutes and time_now - self.began > 60 * self.minutes:
+                raise TimeoutError(f"took more than {self.minutes:g} minutes")
         if self.stopping:
             return "stop"
         if time_now - self.saved > CHECKPOINT_SECONDS:  # an epoch may be longer than one wants to lose
@@ -156,12 +199,35 @@ class Reporter:
 
 
 def failure_class(error: BaseException) -> FailureClass:
-    """Which policy a failure falls under."""
+    """Which policy a failure falls under (:mod:`orchestrator.planning.policy`)."""
     import torch
 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return "out of memory"
+    if isinstance(error, TimeoutError):
+        return "time-out"
+    if isinstance(error, OSError) and error.errno in BROKEN:
+        return "node"
+    if isinstance(error, RuntimeError) and any(word in str(error) for word in BROKEN_GPU):
+        return "error" if "device-side assert" in str(error) else "node"
     return "data" if isinstance(error, InputError) else "error"
+
+
+def failed_outcome(job: Job, failure: FailureClass | None, error: BaseException, seconds: float) -> Outcome:
+    """What the driver hears of an exception."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    place = "".join(f"{type(error).__name__} {frame.filename}:{frame.lineno}" for frame in last)
+    trace = "".join(traceback.format_exception(error))
+    return Outcome(
+        job.key, "failed", failure, first_line(error), seconds=seconds, place=place, trace=trace
+    )  # fmt: skip
+
+
+def capacity(gpu: bool) -> int:
+    """Bytes of memory of this process's GPU; 0 where it has none."""
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory if gpu and torch.cuda.is_available() else 0
 
 
 def first_line(error: BaseException) -> str:
@@ -175,7 +241,7 @@ def failed_row(
     """The row of a trial that did not finish."""
     return Row(
         status="failed", trial=job.trial, failure=failure, error=error, timings={"total": seconds},
-        **common(job, around),
+        attempts=job.attempt, **common(job, around),
     )  # fmt: skip
 
 
@@ -193,6 +259,8 @@ def _row(job: Job, result: Result, around: Surroundings, seconds: float) -> Row:
         examples=result.examples,
         error=result.message,
         timings={**result.seconds, "total": seconds},
+        memory=result.memory,
+        attempts=job.attempt,
         **common(job, around),
     )
 

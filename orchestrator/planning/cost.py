@@ -65,7 +65,7 @@ class Cost:
         trials, unknown: trials to do, and how many of them nothing is known of.
         unknown_evaluations: evaluations to do of which nothing is known.
         slots: trials at once. cluster: in words.
-        at_most: whether some may end early.
+        at_most: whether some may end early, or share a GPU by their measured memory.
     """
 
     unit: str
@@ -128,7 +128,7 @@ def cost(sweep: Sweep, planned: Plan, ledger: Ledger, cluster: Cluster) -> Cost:
         - sum(job.evaluation is not None for job in todo.jobs),
         slots=slots,
         cluster=cluster.text,
-        at_most=any(one.at_most for one in todo.estimates.values()),
+        at_most=resources.gpus == "auto" or any(one.at_most for one in todo.estimates.values()),
     )
 
 
@@ -145,11 +145,12 @@ class Costs:
     def __init__(self, sweep: Sweep, planned: Plan, ledger: Ledger) -> None:
         self.sweep = sweep
         want, price = sweep.resources, sweep.budget.price
-        self.gpu = want.gpus > 0
-        self.devices = want.workers * (want.gpus or want.cpus)
+        each = want.most_gpus or want.cpus
+        self.gpu = want.most_gpus > 0
+        self.devices = want.workers * each
         self.rate = 0.0
         if price is not None:  # an hour of CPUs may be the price of trials that have GPUs too
-            self.rate = price.gpu_hour or (price.cpu_hour or 0.0) * want.cpus / (want.gpus or want.cpus)
+            self.rate = price.gpu_hour or (price.cpu_hour or 0.0) * want.cpus / each
         self.works: dict[str, Work] = {}
         self.found: dict[str, Estimate | None] = {}
         self.timings = self._timings(planned, ledger)

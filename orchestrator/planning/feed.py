@@ -195,6 +195,11 @@ class Budget:
             self.meter.end(job, outcome)
         self.feed.done(job, outcome)
 
+    def again(self, outcome: Outcome) -> None:
+        """An attempt failed, and the job is started once more; the attempt is paid all the same."""
+        if self.meter is not None:
+            self.meter.pay(outcome)
+
     def _waits_for_money(self) -> bool:
         """Whether no trial can be afforded until one that runs has ended; where none runs, trials end."""
         if self.meter is None or self.meter.affords:

@@ -23,6 +23,7 @@ class Job:
         parent: key of the trial whose weights it starts from or evaluates, or None.
         checkpoint: which checkpoint of the parent: ``best``, ``last``, ``best.NAME``.
         evaluation: settings of the evaluation; None for a trial to train.
+        attempt: how often it has been started, this time included.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Job:
     parent: str | None = None
     checkpoint: str = "best"
     evaluation: dict[str, Any] | None = None
+    attempt: int = 1
 
     @property
     def label(self) -> str:
@@ -52,7 +54,7 @@ class Surroundings:
         plugins: name and content of the user's files.
         git_commit: of the driver's working tree. cpus: for each worker of a trial.
         workers: ranks of a trial. micro: examples in one pass of a worker at most, 0 for all.
-        gpu: whether its workers have a GPU.
+        gpu: whether its workers have a GPU. minutes: that a job may take at one go; 0 for any.
         data_root: the data folder as the driver was told, where a worker has no ``PERTURB_DATA``.
         files: converted data in Ray's object store, for the nodes of a cluster.
     """
@@ -65,6 +67,7 @@ class Surroundings:
     workers: int = 1
     micro: int = 0
     gpu: bool = False
+    minutes: float = 0.0
     data_root: str = ""
     files: Mapping[str, Any] = field(default_factory=dict)
 
@@ -74,21 +77,37 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        key: of the job. status: as in the ledger; ``stopped`` leaves a checkpoint and no row.
+        key: of the job. status: as in the ledger; ``stopped`` leaves a checkpoint and no row; ``again`` is
+            a failure after which the job is started once more.
         failure: class of a failure. message: its last line.
         best, last: final metrics; of an evaluation both are its metrics as ``label.measure``.
         seconds: the job took, all phases.
+        place: type and place of an exception, by which failures are told to be alike. trace: its traceback.
+        node: id of the node that it ran on; empty where it is not known.
+        free: lost through no fault of its own: its node went away, or it was preempted.
+        memory: most bytes of its device's memory that a worker held; capacity: bytes that the device has.
     """
 
     key: str
-    status: Literal["completed", "diverged", "failed", "pruned", "stopped"]
+    status: Literal["completed", "diverged", "failed", "pruned", "stopped", "again"]
     failure: FailureClass | None = None
     message: str = ""
     best: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    place: str = ""
+    trace: str = ""
+    node: str = ""
+    free: bool = False
+    memory: int = 0
+    capacity: int = 0
 
 
 def stop_flag(sweep: str) -> str:
     """Name of the file in the store whose presence asks a sweep's trials to stop."""
     return f"sweeps/{sweep}/stop"
+
+
+def cancel_flag(sweep: str, key: str) -> str:
+    """Name of the file in the store whose presence asks a trial of a sweep to end."""
+    return f"sweeps/{sweep}/cancel/{key}"

@@ -73,7 +73,7 @@ def check_resources(want: Resources, nodes: Sequence[Mapping[str, float]]) -> No
     def fits(node: Mapping[str, float], **needs: float) -> float:
         return min((node.get(kind, 0.0) // need for kind, need in needs.items() if need), default=0.0)
 
-    for name, needs in (("cpus", {"CPU": want.cpus}), ("gpus", {"CPU": want.cpus, "GPU": want.gpus})):
+    for name, needs in (("cpus", {"CPU": want.cpus}), ("gpus", {"CPU": want.cpus, "GPU": want.most_gpus})):
         if sum(fits(node, **needs) for node in nodes) < want.workers:
             kind = "CPU" if name == "cpus" else "GPU"
             most = max((node.get(kind, 0.0) for node in nodes), default=0.0)

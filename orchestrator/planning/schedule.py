@@ -32,14 +32,14 @@ class Cluster:
         return f"{nodes}, {cpus:g} CPUs" + (f", {gpus:g} GPUs" if gpus else "")
 
     def slots(self, want: Resources) -> int:
-        """Trials that run at once, each of whose workers fits on one node.
+        """Trials that run at once, each of whose workers fits on one node; ``auto`` counts as a whole GPU.
 
         >>> Cluster(((8, 2),)).slots(Resources(cpus=1, gpus=0.5)), Cluster(((8, 0),)).slots(Resources(gpus=1))
         (4, 0)
         """
         workers = 0.0
         for cpus, gpus in self.nodes:
-            fits = [cpus / want.cpus] + ([_share(gpus, want.gpus)] if want.gpus else [])
+            fits = [cpus / want.cpus] + ([_share(gpus, want.most_gpus)] if want.gpus else [])
             workers += math.floor(min(fits) + 1e-9)
         return int(workers) // want.workers
 

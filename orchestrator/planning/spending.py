@@ -50,9 +50,13 @@ class Meter:
         expected = self.expected(job)
         self.running[job.key] = self._next() if expected is None else expected
 
+    def pay(self, outcome: Outcome) -> None:
+        """Count what an attempt took."""
+        self.spent += self.price(outcome.seconds)
+
     def end(self, job: Job, outcome: Outcome) -> None:
         """A job ended."""
-        self.spent += self.price(outcome.seconds)
+        self.pay(outcome)
         if self.running.pop(job.key, None) is not None and outcome.status != "stopped":
             self.ended.append(self.price(outcome.seconds))
 

@@ -24,8 +24,11 @@ RACE_NOTE = (
     "below 0 (above, where less is better). Each comparison has its own level; none is corrected for their "
     "number."
 )
-MARKS = {"reproduced": "good", "best": "good", "failed": "bad", "no value": "bad", "inconclusive": "open",
-         "in the race": "open", "": "open"}  # fmt: skip
+MARKS = {
+    **dict.fromkeys(("reproduced", "best"), "good"),
+    **dict.fromkeys(("higher", "lower", "failed", "no value"), "bad"),
+    **dict.fromkeys(("inconclusive", "in the race", "not run", ""), "open"),
+}
 
 
 def published_sheet(
@@ -54,7 +57,7 @@ def published_sheet(
                 (place, repr(one.value), repr(one.margin), _exact(summary.mean), str(summary.n),
                  str(summary.planned), summary.mark, *_exacts(found.difference), found.verdict, one.source,
                  cell),
-                MARKS.get(found.verdict, "bad"),
+                MARKS[found.verdict],
             )
         )  # fmt: skip
     return Sheet(

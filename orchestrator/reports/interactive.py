@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from orchestrator.reports.figures import ABSENT, COLOURS, FAILED, MOST_WRITTEN, SEARCHED, Heading, line_name
+from orchestrator.reports.figures import (
+    ABSENT,
+    COLOURS,
+    FAILED,
+    MOST_WRITTEN,
+    PARTIAL,
+    SEARCHED,
+    Heading,
+    line_name,
+)
 from orchestrator.reports.layout import Line, Panel, band, spans, xs_of
 from orchestrator.reports.summary import CellSummary, MetricLike
 from orchestrator.reports.words import in_line, interval_text, lines_of, metric_title, number, scale
@@ -42,6 +51,8 @@ def heatmap(panel: Panel, heading: Heading) -> Any:
     )
     if max(len(panel.columns), len(panel.rows)) <= MOST_WRITTEN:
         _write_cells(figure, panel, metric)
+    else:
+        _mark_partial(figure, panel)
     figure.update_xaxes(
         title=escape(panel.x), tickvals=list(range(len(panel.columns))), ticktext=_escaped(panel.columns)
     )
@@ -162,6 +173,14 @@ def _write_cells(figure: Any, panel: Panel, metric: MetricLike) -> None:
             showarrow=False,
             font={"size": 12 if len(lines) < 3 else 11, "color": colour},
         )
+
+
+def _mark_partial(figure: Any, panel: Panel) -> None:
+    """A sign in each cell that is not complete, where the cells are too many for numbers."""
+    for (i, j), cell in panel.places.items():
+        if cell.n and not cell.complete:
+            font = {"size": 12, "color": "#a40e26"}
+            figure.add_annotation(x=j, y=i, text=PARTIAL, showarrow=False, font=font)
 
 
 def _colours(metric: MetricLike) -> str:

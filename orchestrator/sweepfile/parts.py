@@ -147,19 +147,27 @@ class Resources(Frozen):
     """What one trial takes.
 
     Attributes:
-        cpus: CPUs of each worker. gpus: GPUs of each worker; 0.25 lets four trials share one.
+        cpus: CPUs of each worker. gpus: GPUs of each; 0.25 lets four trials share one, ``auto`` as many
+            as the memory that the first of a kind held allows.
         workers: ranks that train a trial together (DDP).
         micro: examples that a worker passes at once, to save memory; 0 for its whole share of a batch.
             Results are the same, so that no key depends on it.
     """
 
     cpus: Positive = 1
-    gpus: NonNegative = 0
+    gpus: Literal["auto"] | NonNegative = 0.0
     workers: Count = 1
     micro: Whole = 0
 
+    @property
+    def most_gpus(self) -> float:
+        """GPUs of a worker at most: ``auto`` is one or less."""
+        return 1.0 if self.gpus == "auto" else self.gpus
+
     @model_validator(mode="after")
     def _whole_gpus(self) -> Self:
+        if self.gpus == "auto":
+            return self
         if self.gpus % 1 and self.workers > 1:
             raise ValueError("a whole number of gpus when workers > 1: each rank needs a GPU of its own")
         if self.gpus % 1 and self.gpus > 1:
@@ -180,6 +188,25 @@ class Budget(Frozen):
     hours: Positive | None = None
     cost: Positive | None = None
     price: Price | None = None
+
+
+class Failures(Frozen):
+    """How many failures are borne, by their class; see ``docs/sweep-file.md`` for what is done about each.
+
+    Attributes:
+        retries: how often a trial starts again, from its checkpoint, whose process died or whose node broke.
+        lost: how often one starts again that lost its node or was preempted.
+        node: failures of a node in a row after which nothing is started there; 0 never leaves one out.
+        same_error: trials that fail with one error, while no more come to an end, after which the sweep
+            ends; 0 never ends it.
+        minutes: that a trial may take at one go; it is a failure then.
+    """
+
+    retries: Whole = 2
+    lost: Whole = 20
+    node: Whole = 3
+    same_error: Whole = 3
+    minutes: Positive | None = None
 
 
 class Report(Frozen):

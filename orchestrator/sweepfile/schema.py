@@ -16,7 +16,7 @@ from engine.evaluations.nested import AroundAttack
 from engine.methods.base import Composition
 from engine.slots.ascent import Ascent, InputAscent
 from engine.update import OPTIMIZERS, SCHEDULES
-from orchestrator.sweepfile.parts import Budget, Metric, Resources
+from orchestrator.sweepfile.parts import Budget, Failures, Metric, Resources
 from orchestrator.sweepfile.replicates import Price, Published, Sequential
 from orchestrator.sweepfile.sweep import Sweep
 
@@ -34,7 +34,17 @@ def json_schema() -> dict[str, Any]:
     :mod:`orchestrator.sweepfile.sweep` alone.
     """
     components = _components()
-    known: list[type[BaseModel]] = [Sweep, Metric, Resources, Budget, Trial, Init, Ascent, InputAscent]
+    known: list[type[BaseModel]] = [
+        Sweep,
+        Metric,
+        Resources,
+        Budget,
+        Failures,
+        Trial,
+        Init,
+        Ascent,
+        InputAscent,
+    ]
     known += [Sequential, Published, Price]
     known += [model for models in components.values() for model in models.values()] + [Composition]
     references, schema = models_json_schema([(model, "validation") for model in known])

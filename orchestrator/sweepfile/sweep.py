@@ -16,7 +16,7 @@ from orchestrator.records.metrics import label_of
 from orchestrator.sweepfile import overrides as setting
 from orchestrator.sweepfile.checks import check
 from orchestrator.sweepfile.evaluations import named, resolve
-from orchestrator.sweepfile.parts import Budget, Metric, Report, Resources, Searched
+from orchestrator.sweepfile.parts import Budget, Failures, Metric, Report, Resources, Searched
 from orchestrator.sweepfile.problems import Problem, Source, SweepError, of_validation, show, within
 from orchestrator.sweepfile.replicates import Published, Seeds, Sequential
 from orchestrator.sweepfile.yaml_file import YamlError, read
@@ -44,6 +44,7 @@ class Sweep(Frozen):
             them where a decision needs them.
         published: published values of the metric, each with the margin within which it is reproduced.
         metric: what cells are judged by. resources: what one trial takes. budget: when to stop.
+        failures: how many are borne before a trial, a node or the sweep is given up.
         evaluations: what is done with the trained weights of every trial: attacks, landscapes; each a row
             of its own, made without training anything again.
         reports: what is drawn at the end: grids, curves, tables.
@@ -69,6 +70,7 @@ class Sweep(Frozen):
     metric: Metric = Metric()
     resources: Resources = Resources()
     budget: Budget = Budget()
+    failures: Failures = Failures()
     evaluations: tuple[
         Annotated[dict[str, Any], BeforeValidator(named, json_schema_input_type=dict[str, Any] | str)], ...
     ] = ()

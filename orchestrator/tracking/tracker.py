@@ -227,6 +227,9 @@ class Follower:
         """A job ended an epoch."""
         self.tracker.epoch(job.key, epoch, metrics)
 
+    def again(self, job: Job, outcome: Outcome) -> None:
+        """A job is started once more, and takes up its run."""
+
     def finished(self, job: Job, outcome: Outcome) -> None:
         """A job ended, with a row or stopped; an evaluation stands in its trial's run."""
         trial = job.key if job.evaluation is None else job.parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,5 +53,19 @@ def probing(*evaluations: dict[str, Any] | str, **changes: Any) -> Sweep:
         "axes": {"method.epsilon": [1, 5]},
         "plugins": ["probing.py"],
         "evaluations": list(evaluations or ("probing",)),
+    }
+    return from_dict(content | changes, PLUGINS)
+
+
+def scripted(*scripts: Sequence[str], **changes: Any) -> Sweep:
+    """A cell for each script (see ``plugins/scripted.py``), acted out in milliseconds."""
+    model = {"name": "scripted"}
+    points = {f"s{i}": {"model": model | {"script": list(script)}} for i, script in enumerate(scripts)}
+    content: dict[str, Any] = {
+        "name": "scripted",
+        "trial": {"data": "digits", "model": model, "method": "standard", "epochs": 1},
+        "points": points,
+        "plugins": ["scripted.py"],
+        "reports": [{"table": "points"}],
     }
     return from_dict(content | changes, PLUGINS)

@@ -1,0 +1,104 @@
+"""Ends trials from outside: that take too long, that the user cancels, that do not hear a request to stop.
+
+A trial hears a request to stop by itself and checkpoints; ending it from outside costs what it computed
+since its last checkpoint. Nothing is ended because it does not answer: a trial says nothing for as long as
+an epoch takes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from orchestrator.planning.job import cancel_flag
+from orchestrator.records.row import FailureClass
+from orchestrator.records.store import Store
+
+DRAIN_SECONDS = 50.0
+"""After a request to stop, trials have so long to checkpoint."""
+
+GRACE_SECONDS = 60.0
+"""Beyond its time a trial has so long to end by itself."""
+
+LOOK_SECONDS = 1.0
+"""Time between two looks."""
+
+Ended = tuple[FailureClass, str] | Literal["stopped"]
+
+
+@dataclass
+class _Watched:
+    key: str
+    trial: Any
+    since: float
+
+
+class Watchdog:
+    """Looks after the trials that run.
+
+    Args:
+        store, sweep: where a request to cancel is found. minutes: that a trial may take; 0 for any.
+    """
+
+    def __init__(self, store: Store, sweep: str, minutes: float = 0.0) -> None:
+        self.store, self.folder, self.minutes = store, cancel_flag(sweep, ""), minutes
+        self.running: dict[str, _Watched] = {}
+        self.killed: dict[str, Ended] = {}
+        self.draining_since: float | None = None
+        self.looked = 0.0
+
+    def drain(self) -> None:
+        """A request to stop was made."""
+        self.draining_since = self.draining_since or time.monotonic()
+
+    def started(self, trial_id: str, key: str, trial: Any) -> None:
+        """A trial begins."""
+        self.running[trial_id] = _Watched(key, trial, time.monotonic())
+
+    def ended(self, trial_id: str) -> None:
+        """A trial ended."""
+        self.running.pop(trial_id, None)
+        self.killed.pop(trial_id, None)
+
+    def ended_by_us(self, trial_id: str) -> Ended | None:
+        """Why a trial was ended from here; None where it was not."""
+        return self.killed.get(trial_id)
+
+    def look(self) -> None:
+        """End what has to be ended; called often, looks once a second."""
+        now = time.monotonic()
+        if now - self.looked < LOOK_SECONDS:
+            return
+        self.looked = now
+        cancelled = self._cancelled()
+        for trial_id, watched in list(self.running.items()):
+            if trial_id not in self.killed:
+                why = self._why(watched, now, cancelled)
+                if why is not None:
+                    self._kill(trial_id, watched, why)
+
+    def _why(self, watched: _Watched, now: float, cancelled: set[str]) -> Ended | None:
+        if self.draining_since is not None and now - self.draining_since > DRAIN_SECONDS:
+            return "stopped"
+        if self.minutes and now - watched.since > 60 * self.minutes + GRACE_SECONDS:
+            return "time-out", f"took more than {self.minutes:g} minutes, and did not end by itself"
+        return ("cancelled", "cancelled on request") if watched.key in cancelled else None
+
+    def _cancelled(self) -> set[str]:
+        try:
+            keys = set(self.store.names(self.folder))
+            for key in keys:  # heard once: the trial may be run again
+                if any(watched.key == key for watched in self.running.values()):
+                    self.store.remove(f"{self.folder}{key}")
+        except OSError:  # a store that is away is asked again
+            return set()
+        return keys
+
+    def _kill(self, trial_id: str, watched: _Watched, why: Ended) -> None:
+        import ray
+
+        actor = watched.trial.temporary_state.ray_actor
+        if actor is not None:
+            self.killed[trial_id] = why
+            ray.kill(actor)

@@ -1,0 +1,183 @@
+"""A fake engine: a model whose trials act out a script, in milliseconds.
+
+``model: {name: scripted, script: [...]}``, a list of actions, each ``action`` or ``action:argument``:
+
+report:0.9    an epoch ends, with this accuracy (None: worse each time)
+sleep:0.5     seconds, in which a request to stop is heard
+checkpoint    write where the trial stands
+raise:text    an exception         oom          no memory left
+nan           the loss diverges    kill         kill -9 of its own process
+exit          the process ends     hang         for ever, deaf to every request
+disk          no space left on the device, an error of the node
+cuda          a broken GPU, an error of the node
+memory:9e9    what the trial says that it held at most
+log:path      append "key pid action" to a file: what ran, and how often
+once:path     the next action only while the file is absent, which is then made
+rank:1        the next action only on this rank
+
+A trial that is started again goes on behind its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from engine.config import Trial
+from engine.data.base import DataInfo
+from engine.files import write_atomic
+from engine.identity import trial_key
+from engine.models.base import ModelConfig
+from engine.report import Event, Report, Signal
+from engine.result import Result
+
+
+class Script:
+    """One trial's way through its script."""
+
+    def __init__(self, trial: Trial, report: Report, folder: Path | None, workers: Any) -> None:
+        self.trial, self.report, self.folder, self.workers = trial, report, folder, workers
+        self.at, self.history, self.memory = 0, list[dict[str, float]](), 0
+        self.saved: Callable[[Path], None] = lambda path: None
+        if folder is not None and (folder / "resume.pt").exists():
+            held = json.loads((folder / "resume.pt").read_text())
+            self.at, self.history = held["at"], held["history"]
+
+    def play(self) -> Result:
+        script = self.trial.model["script"]
+        while self.at < len(script):
+            action, _, word = script[self.at].partition(":")
+            self.at += 1
+            if action in ("once", "rank"):
+                self.at += not self.meant(action, word)
+                continue
+            ended = getattr(self, f"do_{action}")(word)
+            if ended is not None:
+                return ended
+        return self.result("completed")
+
+    def meant(self, action: str, word: str) -> bool:
+        if action == "rank":
+            return self.workers is None or self.workers.rank == int(word)
+        there = Path(word).exists()
+        Path(word).touch()
+        return not there
+
+    def result(self, status: Any, message: str = "") -> Result:
+        if status == "stopped":
+            return Result(status, history=self.history)
+        last = dict(self.history[-1]) if self.history else {}
+        last |= {name.replace("val", "test"): value for name, value in last.items() if "val." in name}
+        best = {} if status == "diverged" else last
+        return Result(
+            status, best, last, len(self.history), self.history, message=message, memory=self.memory
+        )
+
+    def keep(self) -> None:
+        if self.folder is not None and (self.workers is None or self.workers.rank == 0):
+            state = {"at": self.at, "history": self.history}
+            write_atomic(self.folder / "resume.pt", json.dumps(state).encode())
+            self.saved(self.folder / "resume.pt")
+
+    def heard(self, event: Event) -> Result | None:
+        signal_: Signal = "continue"
+        if self.workers is None or self.workers.rank == 0:
+            signal_ = self.report(event)
+        if self.workers is not None:
+            order = ("continue", "checkpoint", "stop")
+            signal_ = order[self.workers.agree(order.index(signal_))]
+        if signal_ != "continue":
+            self.keep()
+        return self.result("stopped") if signal_ == "stop" else None
+
+    def do_report(self, word: str) -> Result | None:
+        epoch = len(self.history) + 1
+        value = float(word) if word else 1 / epoch
+        metrics = {"train.loss": 1 - value, "val.loss": 1 - value, "val.accuracy": value}
+        self.history.append({"epoch": float(epoch), **metrics})
+        last = self.at == len(self.trial.model["script"])
+        heard = self.heard(Event(epoch, 0, metrics))
+        return None if last else heard
+
+    def do_sleep(self, word: str) -> Result | None:
+        ends, at = time.monotonic() + float(word), self.at
+        while time.monotonic() < ends:
+            time.sleep(min(0.02, float(word)))
+            self.at = at - 1  # stopped while it sleeps, it sleeps again
+            heard = self.heard(Event(len(self.history), 1))
+            self.at = at
+            if heard is not None:
+                return heard
+        return None
+
+    def do_checkpoint(self, word: str) -> None:
+        self.keep()
+
+    def do_raise(self, word: str) -> None:
+        raise RuntimeError(word)
+
+    def do_oom(self, word: str) -> None:
+        import torch
+
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def do_disk(self, word: str) -> None:
+        raise OSError(28, "No space left on device", "/somewhere")
+
+    def do_cuda(self, word: str) -> None:
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+
+    def do_nan(self, word: str) -> Result:
+        epoch = len(self.history) + 1
+        self.history.append({"epoch": float(epoch), "train.loss": float("nan"), "val.loss": float("nan")})
+        return self.result("diverged", f"loss not finite in epoch {epoch}")
+
+    def do_kill(self, word: str) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def do_exit(self, word: str) -> None:
+        sys.stdout.flush()
+        os._exit(3)
+
+    def do_hang(self, word: str) -> None:
+        while True:
+            time.sleep(3600)
+
+    def do_memory(self, word: str) -> None:
+        self.memory = int(float(word))
+
+    def do_log(self, word: str) -> None:
+        line = f"{trial_key(self.trial)} {os.getpid()} {self.at}\n".encode()
+        with open(word, "ab", buffering=0) as stream:
+            stream.write(line)
+
+
+def play(
+    trial: Trial, report: Report, folder: Path | None = None, *, workers: Any = None,
+    saved: Callable[[Path], None] | None = None, **others: Any,
+) -> Result:  # fmt: skip
+    script = Script(trial, report, folder, workers if workers is not None and workers.size > 1 else None)
+    script.saved = saved or script.saved
+    return script.play()
+
+
+class Config(ModelConfig):
+    """The settings."""
+
+    shape: ClassVar[Any] = (1, 8, 8)
+    training: ClassVar[Any] = staticmethod(play)
+
+    name: Literal["scripted"]
+    script: tuple[str, ...] = ("report:0.5",)
+    note: str = ""
+
+    def build(self, data: DataInfo, words: tuple[str, ...] = ()) -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, data.classes))
