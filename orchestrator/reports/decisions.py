@@ -68,6 +68,7 @@ def published_sheet(
         ("at", "published", "margin", "mean", "n", "planned", "failures", "difference", "low", "high",
          "verdict", "source", "cell"),
         lines,
+        ((0,), (1,), (2,), (3, 4), (6,)),
     )  # fmt: skip
 
 
@@ -105,6 +106,7 @@ def race_sheet(
         ("cell", "measured", "to the leader", "95 % interval", "standing"),
         ("at", "mean", "n", "planned", "failures", "difference", "low", "high", "standing", "cell"),
         lines,
+        ((0,), (1,), (2, 3), (4,)),
     )
 
 

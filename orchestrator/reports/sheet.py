@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,6 +29,8 @@ class Sheet:
         name: of its file. title: for people. note: how it is to be read.
         columns: of what is shown. exact: of the CSV.
         lines: rows; a ``mark`` is ``good``, ``bad``, ``open`` or empty.
+        narrow: places of the columns that a terminal shows, those that it sets under each other together;
+            the last is coloured by the mark.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Sheet:
     columns: Sequence[str]
     exact: Sequence[str]
     lines: Sequence[Line]
+    narrow: Sequence[Sequence[int]]
 
     def csv(self) -> str:
         """The numbers as measured."""
@@ -54,10 +57,11 @@ class Sheet:
 
         styles = {"good": "bold green", "bad": "red", "open": "yellow"}
         shown = Table(title=self.title, caption=self.note, box=box.SIMPLE_HEAD)
-        for i, column in enumerate(self.columns):
-            folds = i in (0, len(self.columns) - 1)
-            shown.add_column(column, justify="right" if i else "left", overflow="fold", no_wrap=not folds)
+        for i, places in enumerate(self.narrow):
+            side: Literal["left", "right"] = "right" if i else "left"
+            header = "\n".join(self.columns[place] for place in places)
+            shown.add_column(header, justify=side, overflow="fold", no_wrap=bool(i))
         for line in self.lines:
-            *texts, last = line.shown
+            *texts, last = ["\n".join(line.shown[place] for place in places) for places in self.narrow]
             shown.add_row(*texts, Text(last, style=styles.get(line.mark, "")))
         return shown
