@@ -1,7 +1,7 @@
 """What a plan will cost: hours of GPUs or CPUs, wall-clock on a cluster, money; each with an interval.
 
 The interval is the 5th to the 95th percentile over draws in which every kind of trial is slower or faster
-by the uncertainty of its mean, and every trial by the spread of its kind.
+by the uncertainty of its pace, and every trial by the spread of its kind.
 """
 
 from __future__ import annotations
@@ -303,7 +303,8 @@ def _draws(todo: _Jobs) -> Iterator[dict[str, float]]:
     for _ in range(max(20, min(DRAWS, MOST_DRAWN // len(keys)))):
         shared = generator.standard_normal(len(names))[group] * spread / np.sqrt(rows)
         own = generator.standard_normal(len(keys)) * spread
-        yield dict(zip(keys, (seconds * np.exp(shared + own)).tolist(), strict=True))
+        factors = np.exp(shared + own - spread**2 * (1 + 1 / rows) / 2)  # of mean one
+        yield dict(zip(keys, (seconds * factors).tolist(), strict=True))
 
 
 def _range(numbers: Sequence[float]) -> Range:

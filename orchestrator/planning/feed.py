@@ -69,8 +69,8 @@ class Queue:
         self.waiting += [job for job in new if job.evaluation is None]
         self.evaluations += [job for job in new if job.evaluation is not None]
         self.finished -= {job.key for job in new}  # done before, but its weights are gone
-        coming = self.finished | self.running | {job.key for job in self.waiting}
-        for job in [job for job in (*self.waiting, *self.evaluations) if job.parent not in {None} | coming]:
+        coming = {None} | self.finished | self.running | {job.key for job in self.waiting}
+        for job in [job for job in (*self.waiting, *self.evaluations) if job.parent not in coming]:
             self._give_up(job)
 
     @property

@@ -130,7 +130,7 @@ def pace_of(rows: Sequence[Measured]) -> Pace:
 
     >>> rows = [Measured("c", s, "k", "cpu", 1, 100, 1, t, 0.0, t) for s, t in enumerate((9.0, 10.0, 11.0))]
     >>> pace = pace_of(rows)
-    >>> pace.seconds(300, 1), pace.rows, 0.1 < pace.spread < 0.3
+    >>> round(pace.seconds(300, 1), 9), pace.rows, 0.1 < pace.spread < 0.3
     (30.0, 3, True)
     """
     unit = math.exp(statistics.median(math.log(row.train / row.units) for row in rows))
