@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import pkgutil
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, get_args
@@ -82,6 +83,7 @@ def load_plugin(path: str | Path) -> str:
     return name
 
 
+@cache
 def _is_component(kind: Kind, name: str) -> bool:
     """A module that defines ``Config``, told from its source, since importing a model costs torch."""
     spec = importlib.util.find_spec(f"engine.{kind}.{name}")

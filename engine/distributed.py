@@ -106,14 +106,16 @@ def default_device(index: int = 0) -> torch.device:
 
 
 @contextmanager
-def group(rank: int, size: int, address: str, device: torch.device = CPU) -> Iterator[Workers]:
+def group(
+    rank: int, size: int, address: str, device: torch.device = CPU, timeout: timedelta = TIMEOUT
+) -> Iterator[Workers]:
     """A process group of ``size`` workers that meet at ``address`` (``tcp://host:port``).
 
     NCCL on GPUs, gloo on CPUs. Models and optimisers must be gone before the block ends: gloo aborts
     when DistributedDataParallel outlives its group.
     """
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, init_method=address, rank=rank, world_size=size, timeout=TIMEOUT)
+    dist.init_process_group(backend, init_method=address, rank=rank, world_size=size, timeout=timeout)
     try:
         yield Workers(rank, size, device)
     finally:

@@ -80,7 +80,7 @@ def _attack(evaluation: EvaluationConfig) -> dict[str, Any]:
 
 def trial_key(trial: Trial) -> str:
     """Key of one run: 64 hexadecimal digits."""
-    return _digest(canonical(trial))
+    return digest(canonical(trial))
 
 
 def cell_key(trial: Trial) -> str:
@@ -89,21 +89,86 @@ def cell_key(trial: Trial) -> str:
     del form["seed"]
     if trial.parent() is not None:
         form["init"]["key"] = cell_key(trial.parent())  # type: ignore[arg-type]
-    return _digest(form)
+    return digest(form)
 
 
 def evaluation_key(trial: Trial, evaluation: EvaluationConfig) -> str:
     """Key of an evaluation of one of the trial's checkpoints."""
-    form: dict[str, Any] = {"trial": trial_key(trial), "evaluation": evaluation.canonical()}
-    plugin = plugin_hash("evaluations", evaluation.name)
-    if plugin is not None:
-        form["plugin"] = plugin
-    return _digest(form)
+    return EvaluationKeys(evaluation).key(trial_key(trial))
+
+
+class EvaluationKeys:
+    """What an evaluation of many trials is called; its own canonical form is made once.
+
+    Args:
+        evaluation: with its settings.
+    """
+
+    def __init__(self, evaluation: EvaluationConfig) -> None:
+        self._form: dict[str, Any] = {"evaluation": evaluation.canonical()}
+        plugin = plugin_hash("evaluations", evaluation.name)
+        if plugin is not None:
+            self._form["plugin"] = plugin
+        self._head = _text(self._form).removesuffix("}")
+
+    def canonical(self, trial: str) -> dict[str, Any]:
+        """The canonical form for the trial with this key."""
+        return {"trial": trial, **self._form}
+
+    def key(self, trial: str) -> str:
+        """Key of the evaluation of the trial with this key: the digest of :meth:`canonical`."""
+        return hashlib.sha256(f'{self._head},"trial":"{trial}"}}'.encode()).hexdigest()
+
+
+class Seeds:
+    """What the seeds of a cell are called; the canonical form is made once, for every seed but its number.
+
+    Args:
+        trial: with any seed.
+
+    Attributes:
+        cell: key of the cell. data_hash: of its data. parent: of the trial that it starts from, or None.
+
+    >>> t = Trial.model_validate(dict(data="digits", model="lenet5_8x8", method="standard", seed=3))
+    >>> Seeds(t).key(3) == trial_key(t)
+    True
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        parent = trial.parent()
+        self.trial, self.parent = trial, None if parent is None else Seeds(parent)
+        self._form = canonical(trial)
+        self._settings = trial.model_dump(mode="json")
+        self.data_hash = digest(self._form["data"])
+        cell = {name: value for name, value in self._form.items() if name != "seed"}
+        if self.parent is not None:
+            cell["init"] = {**cell["init"], "key": self.parent.cell}
+        self.cell: str = digest(cell)
+        self._head = _text({k: v for k, v in self._form.items() if k < "seed"}).removesuffix("}")
+        self._tail = _text({k: v for k, v in self._form.items() if k > "seed"}).removeprefix("{")
+
+    def canonical(self, seed: int) -> dict[str, Any]:
+        """As :func:`canonical` of the trial with this seed."""
+        form = {**self._form, "seed": seed}
+        if self.parent is not None:
+            form["init"] = {**form["init"], "key": self.parent.key(seed)}
+        return form
+
+    def key(self, seed: int) -> str:
+        """As :func:`trial_key` of the trial with this seed."""
+        if self.parent is not None:
+            return digest(self.canonical(seed))
+        end = self._tail if self._tail == "}" else f",{self._tail}"
+        return hashlib.sha256(f'{self._head},"seed":{seed}{end}'.encode()).hexdigest()
+
+    def settings(self, seed: int) -> dict[str, Any]:
+        """The settings of the trial with this seed, as plain JSON values; what is inside them is shared."""
+        return {**self._settings, "seed": seed}
 
 
 def data_hash(trial: Trial) -> str:
     """Hash of everything that decides the examples: content, preprocessing and its version, selection."""
-    return _digest(_data(trial))
+    return digest(_data(trial))
 
 
 def _data(trial: Trial) -> dict[str, Any]:
@@ -125,6 +190,14 @@ def _plugins(trial: Trial) -> dict[str, str]:
     return {kind: digest for kind, digest in used.items() if digest is not None}
 
 
-def _digest(form: dict[str, Any]) -> str:
-    text = json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+def digest(form: dict[str, Any]) -> str:
+    """Key of a canonical form: the SHA-256 of its JSON text with sorted keys and no spaces.
+
+    >>> digest({"b": 1, "a": [2]}) == hashlib.sha256(b'{"a":[2],"b":1}').hexdigest()
+    True
+    """
+    return hashlib.sha256(_text(form).encode()).hexdigest()
+
+
+def _text(form: dict[str, Any]) -> str:
+    return json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=False)

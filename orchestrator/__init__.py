@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Sweep,
         evaluate,
         evaluations,
+        examine,
         from_dict,
         load,
         logs,
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     )  # fmt: skip
 
 __all__ = [
-    "Options", "Sweep", "evaluate", "evaluations", "from_dict", "load", "logs", "plan", "report", "run",
-    "status", "stop", "track",
+    "Options", "Sweep", "evaluate", "evaluations", "examine", "from_dict", "load", "logs", "plan", "report",
+    "run", "status", "stop", "track",
 ]  # fmt: skip
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from engine.errors import InputError
+from engine.errors import InputError, did_you_mean
 from orchestrator import reporting
-from orchestrator.dispatch.progress import progress_of
+from orchestrator.doctor.examine import examine
 from orchestrator.driver import Ended, Options, evaluate, run
+from orchestrator.planning.evaluations import attach
 from orchestrator.planning.job import stop_flag
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.plan import plan as plan_against
+from orchestrator.records import export, listing, verify
+from orchestrator.records.compaction import Compacted, compact
+from orchestrator.records.evaluation import EvaluationRow
 from orchestrator.records.ledger import Ledger
+from orchestrator.records.row import Row, Status
 from orchestrator.records.store import Store
 from orchestrator.reports.words import label_text
+from orchestrator.stored import standing
 from orchestrator.sweepfile.sweep import Sweep, from_dict, load
 
 if TYPE_CHECKING:
@@ -22,8 +29,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 __all__ = [
-    "Ended", "Options", "Sweep", "evaluate", "evaluations", "from_dict", "load", "logs", "plan", "report",
-    "run", "status", "stop", "track",
+    "Ended", "Options", "Sweep", "evaluate", "evaluations", "examine", "from_dict", "ledger_compact",
+    "ledger_export", "ledger_row", "ledger_rows", "ledger_verify", "load", "logs", "plan", "report", "run",
+    "status", "stop", "track",
 ]  # fmt: skip
 
 
@@ -37,7 +45,7 @@ def plan(sweep: Sweep, store: str | None = None) -> Plan:
 
 
 def status(name: str | None = None, store: str | None = None) -> list[dict[str, Any]]:
-    """How sweeps stand, from the store alone: what their drivers wrote last.
+    """How sweeps stand, from the store alone: what their drivers wrote last, else what the ledger holds.
 
     Args:
         name: of one sweep; None is all of the store.
@@ -46,7 +54,7 @@ def status(name: str | None = None, store: str | None = None) -> list[dict[str, 
         InputError: no sweep of that name has been run in the store.
     """
     place = Store(store)
-    found = [progress_of(place, known) for known in ([name] if name else place.names("sweeps"))]
+    found = [standing(place, one, whole=bool(name)) for one in ([name] if name else place.names("sweeps"))]
     if name and found == [None]:
         known = ", ".join(place.names("sweeps")) or "none"
         raise InputError(
@@ -119,3 +127,70 @@ def track(sweep: Sweep, store: str | None = None, uri: str | None = None) -> Non
     place, planned = Store(store), plan(sweep, store)
     points, rows = planned.grid.points, reporting.rows_of(planned, Ledger(place))
     reporting.track(sweep, place, points, rows, uri)
+
+
+def ledger_rows(
+    store: str | None = None,
+    statuses: Collection[str] = (),
+    sweep: Sweep | None = None,
+    limit: int | None = None,
+) -> list[Row]:
+    """The trials that finished last, without their history, the last one first.
+
+    Args:
+        store: as everywhere. statuses: to keep to; none for all.
+        sweep: to whose trials to keep; None for all. limit: how many at most; None for all.
+
+    Raises:
+        InputError: there is no such status.
+    """
+    for status in statuses:
+        if status not in get_args(Status):
+            raise InputError("status", repr(status), did_you_mean(status, list(get_args(Status))))
+    keys = None if sweep is None else {job.key for job in plan(sweep, store).jobs}
+    return listing.latest(Ledger(Store(store)), keys, statuses or None, limit)
+
+
+def ledger_row(key: str, store: str | None = None) -> Row | EvaluationRow:
+    """The trial, or else the evaluation, whose key begins so; a trial has its evaluations with it.
+
+    Raises:
+        InputError: no key begins so, or several do.
+    """
+    return listing.one(Ledger(Store(store)), key)
+
+
+def ledger_export(
+    path: str | Path, store: str | None = None, sweep: Sweep | None = None, history: bool = False
+) -> int:
+    """Write trials as a flat Parquet or CSV file (:func:`orchestrator.records.export.flat`).
+
+    Args:
+        path: ends in ``.parquet`` or ``.csv``. store: as everywhere.
+        sweep: only its trials, with the metrics of its evaluations; None for all trials, without.
+        history: a line for each epoch.
+
+    Returns:
+        the number of lines.
+
+    Raises:
+        InputError: the file cannot be written so, or there is nothing to export.
+    """
+    ledger = Ledger(Store(store))
+    if sweep is None:
+        return export.export(ledger, Path(path), ledger.index(rule=None), history)
+    planned = plan(sweep, store)
+    cells = {point.cell for point in planned.grid.points}
+    keys = [job.key for job in planned.jobs if job.cell in cells]
+    jobs = planned.evaluated.jobs
+    return export.export(ledger, Path(path), keys, history, lambda rows: attach(rows, jobs, ledger))
+
+
+def ledger_compact(store: str | None = None) -> Compacted:
+    """Bring the ledger's loose rows together in segments, and small segments in larger ones."""
+    return compact(Ledger(Store(store)))
+
+
+def ledger_verify(store: str | None = None) -> verify.Verified:
+    """Read all of the ledger against its checksums and keys; what is damaged is set aside."""
+    return verify.verify(Ledger(Store(store)))

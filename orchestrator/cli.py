@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+
+from orchestrator.ledger_cli import app as ledger_app
 
 if TYPE_CHECKING:
     from orchestrator.driver import Options
@@ -21,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Sweeps of perturbation training: one file, hundreds of trials, one ledger, MLflow grids.",
 )
+app.add_typer(ledger_app, name="ledger")
 console = Console()
 errors = Console(stderr=True)
 
@@ -42,6 +46,7 @@ TrackingUri = Annotated[
     typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow server; a SQLite file of the store otherwise."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
+JsonEvents = Annotated[bool, typer.Option("--json", help="Print what happens as JSON, an object a line.")]
 
 
 @app.command()
@@ -96,11 +101,12 @@ def run(
         bool,
         typer.Option("--retrain", help="Train trials again whose weights an evaluation needs and none kept."),
     ] = False,
+    as_json: JsonEvents = False,
 ) -> None:
     """Train and evaluate what is left of a sweep, track it and report it; run it again to continue."""
     from orchestrator.driver import Options
 
-    _run(sweep, set_, Options(store, address, local, cpus, track, tracking_uri, retrain=retrain))
+    _run(sweep, set_, Options(store, address, local, cpus, track, tracking_uri, retrain=retrain), as_json)
 
 
 @app.command()
@@ -113,20 +119,28 @@ def evaluate(
     cpus: Cpus = None,
     track: Track = True,
     tracking_uri: TrackingUri = None,
+    as_json: JsonEvents = False,
 ) -> None:
     """Run what is left of a sweep's evaluations, of trials that are done; nothing is trained."""
     from orchestrator.driver import Options
 
-    _run(sweep, set_, Options(store, address, local, cpus, track, tracking_uri, train=False))
+    _run(sweep, set_, Options(store, address, local, cpus, track, tracking_uri, train=False), as_json)
 
 
-def _run(sweep: Path, overrides: list[str], options: Options) -> NoReturn:
+def _run(sweep: Path, overrides: list[str], options: Options, as_json: bool) -> NoReturn:
     """Run a sweep, say how it ended, exit as it did."""
+    from orchestrator.dispatch.events import Events
     from orchestrator.driver import run as run_sweep
+    from orchestrator.sweepfile.notify import unsaid
 
     if options.address and (options.local or options.cpus):
         _fail("--address: stands alone: --local runs without Ray, --cpus is for a Ray started here")
     try:
+        if as_json:
+            events = Events(sys.stdout)
+            with redirect_stdout(sys.stderr):  # whatever else is printed is no event
+                ended = run_sweep(_load(sweep, overrides), options, None, events)
+            raise typer.Exit(ended.exit_code)
         ended = run_sweep(_load(sweep, overrides), options, console)
     except KeyboardInterrupt:
         _fail("stopped at once; the same command continues from the last checkpoints", code=75)
@@ -134,9 +148,37 @@ def _run(sweep: Path, overrides: list[str], options: Options) -> NoReturn:
 
     place = _store(options.store)
     pages = options.uri or f"perturb ui --store {place.location}" if options.track else ""
-    for line in ending(sys.argv[1:], ended, pages):
+    for line in ending(unsaid(sys.argv[1:]), ended, pages):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(ended.exit_code)
+
+
+@app.command()
+def doctor(
+    sweep: Annotated[Path | None, typer.Argument(help="A sweep file, whose needs are looked at.")] = None,
+    set_: Set = [],  # noqa: B006
+    store: StoreOption = None,
+    address: Address = None,
+    local: Annotated[bool, typer.Option("--local", help="Check this process only, without Ray.")] = False,
+    track: Annotated[bool, typer.Option(help="Look at MLflow too.")] = True,
+    tracking_uri: TrackingUri = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+) -> None:
+    """Check every node before a sweep: GPU, all-reduce, disk, data, store, MLflow, clock, versions."""
+    from orchestrator.doctor.examine import examine
+    from orchestrator.doctor.report import as_json as plain
+    from orchestrator.doctor.report import exit_code, view
+    from orchestrator.driver import Options
+
+    if address and local:
+        _fail("--address: stands alone: --local checks this process only")
+    loaded = _load(sweep, set_) if sweep else None
+    found = examine(loaded, Options(store, address, local, track=track, uri=tracking_uri))
+    if as_json:
+        print(json.dumps(plain(found)))
+    else:
+        console.print(view(found), soft_wrap=True)
+    raise typer.Exit(exit_code(found))
 
 
 @app.command()
@@ -144,17 +186,33 @@ def status(
     sweep: Annotated[str | None, typer.Argument(help="A sweep's file or name; all when left out.")] = None,
     store: StoreOption = None,
     as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show one sweep until its run ends.")] = False,
 ) -> None:
     """Show how sweeps stand, from the store alone."""
     from orchestrator.api import status as status_of
 
-    found = status_of(_name(sweep) if sweep else None, store)
+    name = _name(sweep) if sweep else None
+    if watch:
+        from orchestrator.stored import watch as watch_sweep
+
+        if name is None or as_json:
+            _fail("--watch: stands with the name of one sweep, and without --json")
+        watch_sweep(lambda: status_of(name, store)[0], console)
+    found = status_of(name, store)
     if as_json:
         print(json.dumps(found))
         return
     from orchestrator.views import status_view
 
-    console.print(status_view(found, _store(store)))
+    console.print(status_view(found, _store(store), whole=name is not None))
+
+
+@app.command()
+def notify(sweep: SweepFile, set_: Set = []) -> None:  # noqa: B006
+    """Send a test message to the sweep's webhook."""
+    from orchestrator.notify import try_out
+
+    console.print(f"{try_out(_load(sweep, set_))} took the message", highlight=False)
 
 
 @app.command()
@@ -250,7 +308,7 @@ def data(
 def main() -> None:
     """Entry point: errors of the user's making are one line each, others keep their traceback."""
     from engine.errors import InputError
-    from orchestrator.dispatch.lock import SweepHeld
+    from orchestrator.records.claims import SweepHeld
     from orchestrator.sweepfile.problems import SweepError
     from orchestrator.tracking.track import TrackingError
 

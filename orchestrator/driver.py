@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from engine.errors import InputError
 from engine.files import data_root
 from orchestrator import reporting
 from orchestrator.dispatch.drain import draining
-from orchestrator.dispatch.lock import SweepLock
-from orchestrator.dispatch.progress import Progress, Pulse, line, live
+from orchestrator.dispatch.live import line, live
+from orchestrator.dispatch.progress import Progress
+from orchestrator.dispatch.pulse import Pulse
 from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.shipping import pack
 from orchestrator.dispatch.tune import Observer, run_here, run_on_ray, start_ray
 from orchestrator.dispatch.watchdog import Watchdog
+from orchestrator.doctor.quick import ready
+from orchestrator.heralds import Herald, heralded
+from orchestrator.notify import notifier_of
 from orchestrator.planning import preflight
 from orchestrator.planning.attempts import Attempts
-from orchestrator.planning.cells import Seeds
+from orchestrator.planning.cells import CellSeeds
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
 from orchestrator.planning.feed import Budget, Feed, Queue
-from orchestrator.planning.job import Surroundings, stop_flag
-from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
+from orchestrator.planning.plan import Plan, plan, plan_on_sound_rows
 from orchestrator.planning.policy import Policy
 from orchestrator.planning.sequential import Sequential, seeds_asked
+from orchestrator.planning.shared import Shared
 from orchestrator.planning.spending import meter_of
+from orchestrator.records.claims import Claims, SweepLock
+from orchestrator.records.compaction import tidy
+from orchestrator.records.lease import Holder, Lease
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.provenance import git_commit, now
-from orchestrator.records.row import DONE, Row
+from orchestrator.records.row import SETTLED, Row
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.sweep import Sweep
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from orchestrator.dispatch.events import Events
     from orchestrator.tracking.tracker import Tracker
 
 
@@ -88,6 +98,11 @@ class Ended:
     trained: bool = True
 
     @property
+    def state(self) -> Literal["done", "failed", "stopped"]:
+        """How it ended, in a word."""
+        return "stopped" if self.exit_code == 75 else "failed" if self.exit_code else "done"
+
+    @property
     def exit_code(self) -> int:
         """0 done, 1 some trials or evaluations failed or could not start, 75 drained and resumable."""
         trials = self.counts if self.trained else {"todo": 0, "failed": 0}
@@ -99,46 +114,67 @@ class Ended:
         return 1 if bad or (left and not self.searched) else 0
 
 
-def run(sweep: Sweep, options: Options | None = None, console: Console | None = None) -> Ended:
+def run(
+    sweep: Sweep,
+    options: Options | None = None,
+    console: Console | None = None,
+    events: Events | None = None,
+) -> Ended:
     """Run what is left of a sweep; what the ledger holds as done is not computed again.
 
     Args:
         sweep: from :func:`orchestrator.sweepfile.sweep.load`. options: where and how.
-        console: shown on; None shows nothing.
+        console: shown on; None shows nothing. events: told what happens, as ``--json`` does.
 
     Raises:
         SweepError, InputError: the sweep cannot be run as it is; nothing has been written.
         SweepHeld: another driver runs it.
     """
     options = options or Options()
+    heralds: list[Herald] = [*notifier_of(sweep), *([events] if events is not None else [])]
     store = Store(options.store)
     ledger = Ledger(store)
     if not options.train and not sweep.asked:
         raise InputError("evaluations", "nothing", "evaluations: [{name: ...}] in the sweep file")
-    planned = plan(sweep, ledger, options.retrain)
+    planned = plan_on_sound_rows(sweep, ledger, options.retrain)
     cells = preflight.cells_of(sweep, planned.grid)
     preflight.check_data(cells)
-    if console is not None:
-        for advice in preflight.advised(cells):
-            console.print(f"warning: {advice}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    for advice in preflight.advised(cells):
+        _warn(console, heralds, advice)
     if options.track:
         reporting.tracking_place(store, options.uri)
-    if not options.local and (planned.evaluated.todo or (options.train and planned.counts()["todo"])):
-        _start_ray(sweep, options)
-    with SweepLock(store, sweep.name):
+    if planned.evaluated.todo or (options.train and planned.counts()["todo"]):
+        if not options.local:
+            _start_ray(sweep, options)
+        ready(store, options.address, lambda text: _warn(console, heralds, text))
+
+    def say(text: str) -> None:
+        if console is not None:
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    with Lease(store, sweep.name) as lease, SweepLock(lease, say):
         store.remove(stop_flag(sweep.name))
         name = f"sweeps/{sweep.name}/runs/{now().replace(':', '')}.yaml"
         store.put(name, sweep.text.encode())
         store.put(f"sweeps/{sweep.name}/sweep.yaml", sweep.text.encode())
-        return _Driver(sweep, options, store, ledger, planned, console).run()
+        tidy(ledger)
+        with heralded(heralds, sweep.name, planned.counts(), planned.evaluated.counts()) as told:
+            told.ended = _Driver(sweep, options, store, ledger, planned, console, lease, heralds).run()
+        tidy(ledger)
+        return told.ended
 
 
-def evaluate(sweep: Sweep, options: Options | None = None, console: Console | None = None) -> Ended:
+def evaluate(
+    sweep: Sweep,
+    options: Options | None = None,
+    console: Console | None = None,
+    events: Events | None = None,
+) -> Ended:
     """Run what is left of a sweep's evaluations, of trials that are done; nothing is trained.
 
     Arguments and errors are those of :func:`run`.
     """
-    return run(sweep, replace(options or Options(), train=False, retrain=False), console)
+    return run(sweep, replace(options or Options(), train=False, retrain=False), console, events)
 
 
 class _Driver:
@@ -152,9 +188,13 @@ class _Driver:
         ledger: Ledger,
         planned: Plan,
         console: Console | None,
+        lease: Lease,
+        heralds: Sequence[Herald] = (),
     ):
+        self.heralds = heralds
         self.sweep, self.options, self.store, self.ledger = sweep, options, store, ledger
-        self.planned, self.console = planned, console
+        self.planned, self.console, self.lease = planned, console, lease
+        self.claims, self.observers = Claims(lease), list[Observer]()
         resources = sweep.resources
         self.around = Surroundings(
             store=store.location,
@@ -166,22 +206,38 @@ class _Driver:
             micro=resources.micro,
             gpu=resources.most_gpus > 0,
             minutes=sweep.failures.minutes or 0.0,
+            rule=sweep.rule,
+            watched=sweep.watched,
+            pauses=sweep.scheduler.pauses if sweep.scheduler else False,
             data_root=str(data_root() or ""),
+            stop=lease.stop,
         )
 
     def run(self) -> Ended:
         budget = self.sweep.budget
         source = self._feed()
+        shared = Shared(
+            source,
+            self.claims,
+            self.ledger,
+            self._needed(),
+            elsewhere=self._elsewhere,
+            say=self._say,
+            rule=self.sweep.rule,
+        )
         trials = None if self.sweep.search else budget.trials
         meter = meter_of(self.sweep, self.planned, self.ledger)
-        feed = Attempts(Budget(source, trials, budget.hours, meter), Policy(self.sweep.failures), self._say)
+        policy = Policy(self.sweep.failures, _nodes)
+        feed = Attempts(Budget(shared, trials, budget.hours, meter), policy, self._say)
         counts, asked = self.planned.counts(), self.planned.evaluated
         progress = Progress(self.sweep.name, counts, self.sweep.metric, asked.counts())
-        progress.trains = self.options.train
+        progress.trains, progress.aside = self.options.train, shared.aside
         held = [job.key for job in self.planned.jobs if job.key in self.planned.status]
-        rows = attach(self.ledger.read(held, self.planned.status), asked.jobs, self.ledger)
+        rows = self.ledger.read(held, self.planned.status, rule=self.planned.rule)
+        rows = attach(rows, asked.jobs, self.ledger)
         progress.recall(self.planned.jobs, rows)
-        observers: list[Observer] = [progress]
+        observers = self.observers
+        observers += [progress, *self.heralds]
         tracker, seeds = None, seeds_asked(self.sweep, self.planned.grid.points, rows)
         if self.options.track:
             from orchestrator.tracking.tracker import Follower
@@ -191,6 +247,7 @@ class _Driver:
             observers.append(Follower(tracker, self._row))
         if isinstance(source, Sequential):
             source.grown = partial(self._grown, source, progress, seeds)
+        del rows
         if not feed.exhausted:
             if self.options.address:
                 cells = preflight.cells_of(self.sweep, self.planned.grid)
@@ -198,10 +255,10 @@ class _Driver:
             self._dispatch(feed, progress, observers)
         progress.state = "stopped" if feed.stopped else "done"
         self.store.put(f"sweeps/{self.sweep.name}/progress.json", progress.json())
-        if feed.note:
-            self._say(feed.note)
-        for told in impossible(self.planned.evaluated):
-            self._say(told)
+        for herald in self.heralds:
+            herald.progress(progress)
+        for told in filter(None, [feed.note, *impossible(self.planned.evaluated)]):
+            self._note(told)
         return self._close(feed.stopped, progress, tracker)
 
     def _close(self, stopped: str, progress: Progress, tracker: Tracker | None) -> Ended:
@@ -218,7 +275,7 @@ class _Driver:
             about = self.sweep.reports, files, self.sweep.description
             tracker.complete(points, rows, *about, reporting.selects_on_test(self.sweep))
             if not tracker.close():
-                self._say("MLflow lacks part of the record; `perturb track` completes it from the ledger")
+                self._note("MLflow lacks part of the record; `perturb track` completes it from the ledger")
         failed = [job.key for job in after.jobs if after.status.get(job.key) == "failed"]
         failed += [job.key for job in after.evaluated.todo if after.evaluated.state[job.key] == "failed"]
         page = reporting.page_of(self.sweep, self.store) if files else ""
@@ -230,12 +287,12 @@ class _Driver:
     def _grown(self, source: Sequential, progress: Progress, seeds: Sequence[int], count: int) -> None:
         """More seeds are asked for: what is shown and tracked counts them."""
         progress.trials += count
-        if isinstance(seeds, Seeds):
+        if isinstance(seeds, CellSeeds):
             seeds.by_cell.update(source.wanted)
 
     def _row(self, key: str) -> Row | None:
-        found = self.ledger.read([key])
-        return attach(found, jobs_of_row(found[0], self.sweep), self.ledger)[0] if found else None
+        row = self.ledger.one(key, self.planned.rule)
+        return attach([row], jobs_of_row(row, self.sweep), self.ledger)[0] if row else None
 
     def _feed(self) -> Feed:
         done = [key for key, status in self.planned.status.items() if status == "completed"]
@@ -248,10 +305,21 @@ class _Driver:
             return Search(self.sweep, self.ledger)
         if self.planned.course:
             todo = {job.key for job in evaluations}
-            over = {key for key, status in self.planned.status.items() if status in DONE}
+            over = {key for key, status in self.planned.status.items() if status in SETTLED}
             over |= {job.key for job in self.planned.evaluated.jobs if job.key not in todo}
             return Sequential(self.sweep, self.planned.course, over, done)
         return Queue(self.planned.todo + evaluations, done)
+
+    def _needed(self) -> Callable[[Job], bool]:
+        """Whether a trial's weights are used in this sweep; a search's trials may be, where they keep any."""
+        parents = {job.parent for job in (*self.planned.jobs, *self.planned.evaluated.jobs)}
+        return lambda job: job.key in parents or bool(self.sweep.search)
+
+    def _elsewhere(self, job: Job, outcome: Outcome) -> None:
+        """A job ended that another driver ran."""
+        for observer in self.observers:
+            observer.started(job)
+            observer.finished(job, outcome)
 
     def _dispatch(self, feed: Attempts, progress: Progress, observers: list[Observer]) -> None:
         watchdog = Watchdog(self.store, self.sweep.name, self.around.minutes)
@@ -262,10 +330,18 @@ class _Driver:
             progress.state = "draining"
             self.store.put(stop_flag(self.sweep.name), b"")
 
+        def taken_over(by: Holder) -> None:
+            logging.getLogger("perturb").warning("the sweep was taken over by %s; this driver ends", by)
+            feed.stop(f"taken over by {by}")
+            progress.state = "draining"
+            self.store.put(self.lease.stop, b"")  # the other driver's trials go on
+
+        self.lease.lost = taken_over
         terminal = self.console is not None and self.console.is_terminal
         plain = self._say if self.console is not None and not terminal else None
-        pulse = Pulse(progress, self.store, stop_flag(self.sweep.name), drain, plain)
+        pulse = Pulse(progress, self.store, stop_flag(self.sweep.name), drain, plain, self.heralds)
         with ExitStack() as stack:
+            stack.callback(self.claims.close)
             stack.enter_context(draining(drain))
             if terminal and self.console is not None:
                 stack.enter_context(live(progress, self.console))
@@ -274,8 +350,16 @@ class _Driver:
             if self.options.local:
                 run_here(feed, self.around, observers)
             else:
-                run_on_ray(feed, self.around, self._room(feed), watchdog, observers)
-        self._say(line(progress))
+                epochs = max((job.trial["epochs"] for job in self.planned.jobs), default=1)
+                rule = self.sweep.scheduler, self.sweep.better, epochs
+                run_on_ray(feed, self.around, self._room(feed), watchdog, observers, rule)
+        self._say(line(progress.snapshot()))
+
+    def _note(self, text: str) -> None:
+        """Something that the user should know, wherever the run is followed."""
+        self._say(text)
+        for herald in self.heralds:
+            herald.warning(text)
 
     def _room(self, attempts: Attempts) -> Room:
         import ray
@@ -296,6 +380,14 @@ def _nodes() -> set[str]:
     if not ray.is_initialized():
         return set()
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+
+
+def _warn(console: Console | None, heralds: Sequence[Herald], text: str) -> None:
+    for herald in heralds:
+        herald.warning(text)
+    if console is not None:
+        text = text if text.startswith("warning") else f"warning: {text}"
+        console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _start_ray(sweep: Sweep, options: Options) -> None:

@@ -48,7 +48,7 @@ def tracking_place(store: Store, uri: str | None) -> tuple[str, str | None]:
 def rows_of(planned: Plan, ledger: Ledger) -> list[Row]:
     """The ledger's rows of a plan's cells, failed ones included, each with its evaluations."""
     cells = {point.cell for point in planned.grid.points}
-    rows = ledger.read([job.key for job in planned.jobs if job.cell in cells])
+    rows = ledger.read([job.key for job in planned.jobs if job.cell in cells], rule=planned.rule)
     return attach(rows, planned.evaluated.jobs, ledger)
 
 

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.costing import cost_lines, estimate_text, trials_text
-from orchestrator.dispatch.progress import duration, evaluations_text, words
+from orchestrator.dispatch.live import View, cell_text, duration, evaluations_text, top_of, words
 from orchestrator.planning.evaluations import impossible
 from orchestrator.planning.jobs import kept
-from orchestrator.records.row import DONE
+from orchestrator.records.row import SETTLED
 from orchestrator.records.store import Store
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def plan_view(sweep: Sweep, planned: Plan, store: Store, cost: Cost | None = Non
     done, failed, asked = (Counter({j.cell: 0 for j in planned.jobs}) for _ in range(3))
     for job in planned.jobs:
         asked[job.cell] += 1
-        done[job.cell] += planned.status.get(job.key) in DONE
+        done[job.cell] += planned.status.get(job.key) in SETTLED
         failed[job.cell] += planned.status.get(job.key) == "failed"
     for key, cell in planned.grid.cells.items():
         state = f"{done[key]}/{asked[key]}" + (f", {failed[key]} failed" if failed[key] else "")
@@ -69,20 +69,23 @@ def plan_view(sweep: Sweep, planned: Plan, store: Store, cost: Cost | None = Non
     return Group(Text(head), table)
 
 
-def status_view(found: Sequence[dict[str, Any]], store: Store) -> RenderableType:
-    """One line for each sweep."""
+def status_view(found: Sequence[dict[str, Any]], store: Store, whole: bool = False) -> RenderableType:
+    """One line for each sweep; of a single one that was asked for, all that its driver's terminal shows."""
     if not found:
         return Text(f"no sweep has been run in {store.location}")
+    if whole:
+        (one,) = found
+        place = f", process {one['pid']} on {one['host']}" if one["host"] else ""
+        return Group(View(one), Text(f"{one['state']}, told {one['updated'] or 'never'}{place}", style="dim"))
     table = Table(box=None, padding=(0, 2, 0, 0))
     asked = any(p.get("evaluations") for p in found)  # what an earlier version wrote says nothing of them
     head = ["sweep", "state", "done", *(["evals"] if asked else [])]
-    for column in (*head, "running", "failed", "elapsed", "ETA", "best cell", "updated"):
-        table.add_column(column)
+    for column in (*head, "running", "failed", "elapsed", "ETA"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("best cell", no_wrap=True, overflow="ellipsis", min_width=12)
+    table.add_column("updated", no_wrap=True, overflow="ellipsis")
     for p in found:
-        best = ""
-        if p["best"]:
-            ((metric, mean),) = ((k, v) for k, v in p["best"].items() if k not in ("labels", "seeds"))
-            best = f"{metric} {mean:.4f} {words(p['best']['labels'])}"
+        best = "".join(f"{cell_text(one)} {words(one['labels'])}" for one in top_of(p)[:1])
         eta = duration(p["eta_seconds"]) if p["state"] == "running" else "-"
         e = p.get("evaluations")
         evaluated = [evaluations_text(e).replace(" evaluations", "") if e else "-"] if asked else []

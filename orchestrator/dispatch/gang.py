@@ -22,6 +22,9 @@ from orchestrator.planning.job import Job, Surroundings
 POLL_SECONDS = 0.2
 """Time between two exchanges of progress and signal with rank 0."""
 
+REST_SECONDS = 60.0
+"""A gang whose trial was ended by a scheduler has so long to checkpoint and to stay warm."""
+
 ANSWER_SECONDS = 10.0
 """A rank that takes longer to answer after a failure counts as dead: a lost node is noticed late."""
 
@@ -96,6 +99,8 @@ class Rank:
         with self.lock:
             if event.metrics:
                 self.events.append(event)
+                if self.around.pauses and self.signal == "continue":
+                    return "checkpoint"
             signal = self.signal
             if signal == "checkpoint":  # once, though the next exchange is many steps away
                 self.signal = "continue"
@@ -128,7 +133,9 @@ def evaluate_with_gang(trial: Trial, job: Job, around: Surroundings) -> Findings
 
 def _together(around: Surroundings, act: str, report: Report, job: Job) -> Any:
     try:
-        return _on_all(_gang(around), act, report, job)
+        return _on_all(_gang(around), act, report, job, around)
+    except SystemExit:  # Tune ends the trial, or makes it wait; the gang rests
+        raise
     except BaseException as error:
         death = _death(around)
         _end(around)  # the other ranks may hang in a collective
@@ -137,20 +144,39 @@ def _together(around: Surroundings, act: str, report: Report, job: Job) -> Any:
         raise
 
 
-def _on_all(ranks: list[Any], act: str, report: Report, job: Job) -> Any:
+def _on_all(ranks: list[Any], act: str, report: Report, job: Job, around: Surroundings) -> Any:
     """The job on all ranks at once, and what rank 0 makes of it; raises what the first of them raises."""
     import ray
 
     parts = [getattr(rank, act).remote(job) for rank in ranks]
     waiting, epoch = list(parts), 0
-    while waiting:
-        done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=POLL_SECONDS)
-        ray.get(done)
-        signal = report(Event(epoch, 0))
-        for event in ray.get(ranks[0].exchange.remote(signal)):
-            report(event)
-            epoch = event.epoch
+    try:
+        while waiting:
+            done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=POLL_SECONDS)
+            ray.get(done)
+            signal = report(Event(epoch, 0))
+            for event in ray.get(ranks[0].exchange.remote(signal)):
+                report(event)
+                epoch = event.epoch
+    except SystemExit:
+        _rest(around, parts)
+        raise
     return ray.get(parts[0])
+
+
+def _rest(around: Surroundings, parts: list[Any]) -> None:
+    """Ask the gang to stop, so that it is there for the next trial; end it where it does not."""
+    import ray
+
+    try:
+        ray.get([rank.exchange.remote("stop") for rank in _ranks(around)], timeout=ANSWER_SECONDS)
+        ray.get(parts, timeout=REST_SECONDS)
+    except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
+        _end(around)
+
+
+def _ranks(around: Surroundings) -> list[Any]:
+    return [rank for name, gang in _gangs.items() if name[1] == around.workers for rank in gang]
 
 
 def _gang(around: Surroundings) -> list[Any]:
@@ -187,7 +213,7 @@ def _death(around: Surroundings) -> Death | None:
     """
     import ray
 
-    ranks = [rank for name, gang in _gangs.items() if name[1] == around.workers for rank in gang]
+    ranks = _ranks(around)
     answers = [(rank, rank.exchange.remote("continue")) for rank in ranks]
     ray.wait([answer for _, answer in answers], num_returns=len(ranks), timeout=ANSWER_SECONDS)
     for rank, answer in answers:

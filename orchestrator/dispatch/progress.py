@@ -1,45 +1,42 @@
-"""Progress of a running sweep: counted from events, shown in the terminal, written to the store."""
+"""Progress of a sweep: counted from events as they come, and read back from the store."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-import statistics
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from datetime import UTC, datetime
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
-
+from orchestrator.dispatch.standings import Standings
 from orchestrator.planning.job import Job, Outcome
+from orchestrator.records.lease import driver_of
 from orchestrator.records.provenance import now
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
+from orchestrator.reports.summary import CellSummary
 from orchestrator.sweepfile.parts import Metric
 
-PLAIN_SECONDS = 5.0
-"""Time between two lines where the output is not a terminal."""
+RECENT_SECONDS = 300.0
+"""What throughput is counted over."""
 
-
-STALE_SECONDS = 60.0
-"""Age of the last word of a driver on another host after which it counts as dead."""
+BEST = 3
+"""Cells that are named as the best ones."""
 
 
 class Progress:
-    """Counts what happens to jobs; told by the dispatcher, read by the views.
+    """Counts what happens to jobs; told by the dispatcher, read by the views, at a cost that no count raises.
 
     Args:
-        name: of the sweep. counts: of its plan. metric: that the best cell is chosen by.
+        name: of the sweep. counts: of its plan. metric: that the best cells are chosen by.
         evaluations: counts of the plan's evaluations.
+
+    Attributes:
+        state: ``running``, ``draining``, ``done``, ``stopped``, ``failed``.
+        aside: jobs that other drivers run now. resources: used and all of each kind, of Ray.
     """
 
     def __init__(
@@ -51,48 +48,70 @@ class Progress:
     ) -> None:
         self.name, self.metric = name, metric
         self.trials, self.before = counts["trials"], counts["done"]
+        self.diverged_before = counts.get("diverged", 0)
         self.evaluations = dict(evaluations or {})
         self.evaluated: Counter[str] = Counter()
         self.trains = True
         self.states: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
+        self.reasons: dict[str, dict[str, str]] = {}
         self.running: dict[str, Job] = {}
-        self.values: dict[str, list[float]] = {}
+        self.evaluating: set[str] = set()
+        self.aside: Sized = ()
+        self.resources: dict[str, tuple[float, float]] = {}
+        self.standings = Standings(metric.mode)
         self.labels: dict[str, dict[str, Any]] = {}
         self.state, self.began = "running", time.monotonic()
         self.first_start: float | None = None
+        self.moved = time.monotonic()
+        self.recent: deque[float] = deque(maxlen=100_000)
+        self.pruning = threading.Lock()
 
     def started(self, job: Job) -> None:
         """A job was handed to a worker."""
-        self.first_start = self.first_start or time.monotonic()
+        self.moved = time.monotonic()
+        self.first_start = self.first_start or self.moved
         self.running[job.key] = job
+        if job.evaluation is not None:
+            self.evaluating.add(job.key)
         self.labels[job.cell] = job.labels
 
     def epoch(self, job: Job, epoch: int, metrics: dict[str, float]) -> None:
-        """An epoch of a job ended; nothing is counted by epochs."""
+        """An epoch of a job ended: a sign of life."""
+        self.moved = time.monotonic()
 
     def finished(self, job: Job, outcome: Outcome) -> None:
         """A job ended."""
+        self.moved = time.monotonic()
         self.running.pop(job.key, None)
+        self.evaluating.discard(job.key)
         (self.states if job.evaluation is None else self.evaluated)[outcome.status] += 1
-        if outcome.failure:
-            self.failures[outcome.failure] += 1
-        self._measured(job.cell, outcome.best, outcome.last)
+        if outcome.status != "stopped":
+            self.recent.append(self.moved)
+        if outcome.status == "failed":
+            kind = outcome.failure or "error"
+            self.failures[kind] += 1
+            self.reasons.setdefault(kind, {"key": job.key, "reason": outcome.message})
+        if outcome.status == "completed":
+            self._measured(job.cell, job.seed, outcome.best, outcome.last)
 
     def again(self, job: Job, outcome: Outcome) -> None:
         """A job failed, and waits to be started once more."""
+        self.moved = time.monotonic()
         self.running.pop(job.key, None)
+        self.evaluating.discard(job.key)
 
     def recall(self, jobs: Iterable[Job], rows: Iterable[Row]) -> None:
-        """What earlier runs measured, so that the best cell is that of the whole sweep."""
+        """What earlier runs measured, so that the best cells are those of the whole sweep."""
         self.labels.update({job.cell: job.labels for job in jobs})
         for row in rows:
-            self._measured(row.cell, row.measured("best"), row.measured("last"))
+            if row.status == "completed":
+                self._measured(row.cell, row.seed, row.measured("best"), row.measured("last"))
 
-    def _measured(self, cell: str, best: dict[str, float], last: dict[str, float]) -> None:
+    def _measured(self, cell: str, seed: int, best: dict[str, float], last: dict[str, float]) -> None:
         metrics = best if self.metric.checkpoint == "best" else last
         if self.metric.name in metrics:
-            self.values.setdefault(cell, []).append(metrics[self.metric.name])
+            self.standings.told(cell, seed, metrics[self.metric.name])
 
     @property
     def done(self) -> int:
@@ -108,37 +127,66 @@ class Progress:
         ended = self.states.total() + self.evaluated.total()
         if not ended or self.first_start is None:
             return None
-        trials = self.trials - self.done - self.states["failed"] if self.trains else 0
+        trials = self.trials - self.done - self.states["failed"] - self.states["pruned"] if self.trains else 0
         evaluations = self.evaluations.get("todo", 0) - self.evaluated.total()
         left = trials + evaluations - len(self.running) / 2
         rate = (ended + len(self.running) / 2) / (time.monotonic() - self.first_start)
         return max(0.0, left / rate)
 
+    def rate(self) -> float | None:
+        """Jobs that ended in a minute, over the last ones; None before the first."""
+        time_now = time.monotonic()
+        with self.pruning:  # several threads look
+            while self.recent and self.recent[0] < time_now - RECENT_SECONDS:
+                self.recent.popleft()
+        if self.first_start is None or not self.states.total() + self.evaluated.total():
+            return None
+        return 60 * len(self.recent) / max(1e-3, min(RECENT_SECONDS, time_now - self.first_start))
+
+    def counted(self) -> dict[str, int]:
+        """Trials by their state; each is in one."""
+        running = len(self.running) - len(self.evaluating)
+        diverged = self.diverged_before + self.states["diverged"]
+        ended = self.done + self.states["failed"] + self.states["pruned"]
+        return {
+            "waiting": max(0, self.trials - ended - running - len(self.aside)),
+            "running": running,
+            "done": self.done - diverged,
+            "diverged": diverged,
+            "pruned": self.states["pruned"],
+            "failed": self.states["failed"],
+            "elsewhere": len(self.aside),
+        }
+
     def best(self) -> tuple[dict[str, Any], float, int] | None:
         """Labels, mean and number of seeds of the best cell so far."""
-        if not self.values:
-            return None
-        sign = 1 if self.metric.mode == "max" else -1
-        means = {cell: statistics.fmean(values) for cell, values in list(self.values.items())}
-        cell = max(means, key=lambda c: sign * means[c])
-        return self.labels[cell], means[cell], len(self.values[cell])
+        found = self.standings.best(1)
+        return (self.labels.get(found[0].cell, {}), found[0].mean, found[0].n) if found else None
 
     def snapshot(self) -> dict[str, Any]:
-        """All of it as plain JSON values, for ``perturb status`` in another shell."""
-        best = self.best()
+        """All of it as plain JSON values, for the views here and in another shell."""
+        top = [place(one, self.labels.get(one.cell, {})) for one in self.standings.best(BEST)]
         return {
+            "version": 2,
             "sweep": self.name,
             "state": self.state,
             "trials": self.trials,
+            "states": self.counted(),
             "done": self.done,
             "running": len(self.running),
             "failed": self.states["failed"],
             "failures": dict(self.failures),
+            "reasons": dict(self.reasons),
             "diverged": self.states["diverged"],
             "evaluations": self._evaluations(),
+            "rate": self.rate(),
             "eta_seconds": self.eta(),
             "elapsed_seconds": time.monotonic() - self.began,
-            "best": {"labels": best[0], self.metric.name: best[1], "seeds": best[2]} if best else None,
+            "idle_seconds": time.monotonic() - self.moved,
+            "metric": self.metric.name,
+            "best": best_of(top, self.metric.name),
+            "top": top,
+            "resources": dict(self.resources),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "updated": now(),
@@ -158,121 +206,20 @@ class Progress:
         return json.dumps(self.snapshot(), indent=1).encode()
 
 
-def words(labels: dict[str, Any]) -> str:
-    """Labels as ``epsilon=3 p=0.5``: the last part of each name, the whole where two would be alike."""
-    short = Counter(name.rpartition(".")[2] for name in labels)
-    parts = []
-    for name, value in labels.items():
-        last = name.rpartition(".")[2]
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        parts.append(shown if name == "point" else f"{last if short[last] == 1 else name}={shown}")
-    return " ".join(parts) or "base trial"
+def place(cell: CellSummary, labels: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell among the best ones: its mean, of how many seeds, and the 95 % interval where there is one."""
+    low, high = cell.interval
+    interval = [low, high] if cell.n > 1 else None
+    return {
+        "cell": cell.cell, "labels": dict(labels), "mean": cell.mean, "seeds": cell.n, "interval": interval,
+    }  # fmt: skip
 
 
-def duration(seconds: float | None) -> str:
-    """``1:02:03``, ``2:03``, or ``-`` where it is not known."""
-    if seconds is None:
-        return "-"
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
-
-
-def line(progress: Progress) -> str:
-    """The progress as one line of text."""
-    s, best = progress.snapshot(), progress.best()
-    text = f"{s['done']}/{s['trials']} trials  {s['running']} running  {s['failed']} failed"
-    if s["diverged"]:
-        text += f"  {s['diverged']} diverged"
-    if s["evaluations"]:
-        text += f"  {evaluations_text(s['evaluations'])}"
-    text += f"  elapsed {duration(s['elapsed_seconds'])}  ETA {duration(s['eta_seconds'])}"
-    if best:
-        labels, mean, seeds = best
-        text += f"  best {progress.metric.name} {mean:.4f} (n={seeds}) {words(labels)}"
-    return text
-
-
-def evaluations_text(counts: Mapping[str, int]) -> str:
-    """Counts of evaluations in a few words.
-
-    >>> evaluations_text({"evaluations": 6, "done": 4, "failed": 1, "impossible": 0})
-    '4/6 evaluations (1 failed)'
-    """
-    bad = [f"{counts[state]} {state}" for state in ("failed", "impossible") if counts[state]]
-    return f"{counts['done']}/{counts['evaluations']} evaluations" + (f" ({', '.join(bad)})" if bad else "")
-
-
-def view(progress: Progress) -> RenderableType:
-    """The progress as a live block: a bar, the counts, the best cell, what runs."""
-    s, best = progress.snapshot(), progress.best()
-    table = Table.grid(padding=(0, 2))
-    bar = ProgressBar(total=max(1, progress.trials), completed=progress.done, width=32)
-    counts = Text.assemble(
-        (f"{s['done']}/{s['trials']}", "bold"), " trials  ",
-        f"{s['running']} running  ", (f"{s['failed']} failed", "red" if s["failed"] else ""),
-        f"  {evaluations_text(s['evaluations'])}" if s["evaluations"] else "",
-    )  # fmt: skip
-    table.add_row(Text(progress.name, style="bold"), bar, counts)
-    clock = f"elapsed {duration(s['elapsed_seconds'])}   ETA {duration(s['eta_seconds'])}"
-    note = {"running": "", "draining": "draining: trials checkpoint and stop"}.get(s["state"], s["state"])
-    table.add_row("", Text(clock), Text(note, style="yellow"))
-    if best:
-        labels, mean, seeds = best
-        text = f"best so far  {progress.metric.name} {mean:.4f} (n={seeds})  {words(labels)}"
-        return Group(table, Text(text, no_wrap=True, overflow="ellipsis"))
-    return table
-
-
-class Pulse:
-    """A thread beside the dispatcher: writes progress to the store, hears requests to stop, prints lines.
-
-    Args:
-        progress: what is shown. store: where it is written. asked: called when another shell asks to stop.
-        show: given the lines, where the output is no terminal; None prints none.
-    """
-
-    def __init__(
-        self,
-        progress: Progress,
-        store: Store,
-        flag: str,
-        asked: Callable[[], None],
-        show: Callable[[str], None] | None,
-    ) -> None:
-        self.progress, self.store, self.flag, self.asked, self.show = progress, store, flag, asked, show
-        self.ended = threading.Event()
-        self.thread = threading.Thread(target=self._run, name="perturb-pulse", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self.thread.start()
-
-    def close(self) -> None:
-        """Write once more and end."""
-        self.ended.set()
-        self.thread.join()
-        with suppress(OSError):
-            self._write()
-
-    def _run(self) -> None:
-        said = time.monotonic()
-        while not self.ended.wait(1.0):
-            with suppress(OSError):  # a store that is away for a while is tried again
-                self._write()
-                if self.store.exists(self.flag):
-                    self.asked()
-            if self.show and time.monotonic() - said > PLAIN_SECONDS:
-                said = time.monotonic()
-                self.show(line(self.progress))
-
-    def _write(self) -> None:
-        self.store.put(f"sweeps/{self.progress.name}/progress.json", self.progress.json())
-
-
-def live(progress: Progress, console: Any) -> Live:
-    """The live block on a terminal, drawn four times a second by a thread of its own."""
-    return Live(console=console, refresh_per_second=4, transient=True, get_renderable=lambda: view(progress))
+def best_of(top: list[dict[str, Any]], metric: str) -> dict[str, Any] | None:
+    """The best cell as the first versions wrote it."""
+    if not top:
+        return None
+    return {"labels": top[0]["labels"], metric: top[0]["mean"], "seeds": top[0]["seeds"]}
 
 
 def progress_of(store: Store, name: str) -> dict[str, Any] | None:
@@ -281,20 +228,6 @@ def progress_of(store: Store, name: str) -> dict[str, Any] | None:
     if content is None:
         return None
     progress: dict[str, Any] = json.loads(content)
-    if progress["state"] in ("running", "draining") and not _driven(progress):
+    if progress["state"] in ("running", "draining") and driver_of(store, name) is None:
         progress["state"] = "interrupted"
     return progress
-
-
-def _driven(progress: dict[str, Any]) -> bool:
-    """Whether its driver lives: told by its process on this host, elsewhere by how fresh its word is."""
-    if progress["host"] == socket.gethostname():
-        try:
-            os.kill(progress["pid"], 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True  # another user's process
-        return True
-    age = datetime.now(UTC) - datetime.fromisoformat(progress["updated"])
-    return age.total_seconds() < STALE_SECONDS

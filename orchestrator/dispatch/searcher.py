@@ -16,7 +16,7 @@ from orchestrator.dispatch.evaluation import failed_evaluation
 from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.tune import Observer, encode
 from orchestrator.dispatch.watchdog import Watchdog
-from orchestrator.dispatch.worker import failed_row, first_line
+from orchestrator.dispatch.worker import failed_row, first_line, pruned_row
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.job import Job, Outcome, Surroundings
 from orchestrator.records.ledger import Ledger
@@ -45,6 +45,7 @@ class FeedSearcher(Searcher):
         self.running: dict[str, Job] = {}
         self.trials: dict[str, Any] = {}
         self.outcomes: dict[str, Outcome] = {}
+        self.history: dict[str, dict[int, dict[str, float]]] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """The next job; None for "ask again", FINISHED when no more will come."""
@@ -65,11 +66,14 @@ class FeedSearcher(Searcher):
         if job is None:
             return
         told = self.outcomes.pop(trial_id, None)
-        outcome = self.attempts.ended(job, told or self._died(job, trial), self.room.widest(job))
+        ended = told or (self._died(job, trial) if error else self._pruned(job, result or {}))
+        outcome = self.attempts.ended(job, ended, self.room.widest(job))
         self.watchdog.ended(trial_id)
         self.room.learn(job, outcome)
         if told is None and outcome.status == "failed":
             self._record(job, outcome)
+        if outcome.status not in ("again", "stopped"):
+            self.history.pop(job.key, None)
         for observer in self.observers:
             (observer.again if outcome.status == "again" else observer.finished)(job, outcome)
 
@@ -92,6 +96,8 @@ class FeedSearcher(Searcher):
             self.outcomes[trial_id] = Outcome(**json.loads(result["outcome"]))
         elif "metrics" in result:
             metrics = json.loads(result["metrics"])
+            if self.around.watched:
+                self.history.setdefault(job.key, {})[int(result["epoch"])] = metrics
             for observer in self.observers:
                 observer.epoch(job, int(result["epoch"]), metrics)
 
@@ -113,6 +119,19 @@ class FeedSearcher(Searcher):
         if cause is not None and not type(error).__name__.startswith("Actor"):
             message = first_line(cause)
         return Outcome(job.key, "failed", death.failure, message, node=death.node, free=death.free)
+
+    def _pruned(self, job: Job, result: dict[str, Any]) -> Outcome:
+        """A trial that the scheduler ended: its row holds the epochs that were heard."""
+        if not self.around.watched or self.attempts.stopped:
+            return Outcome(job.key, "stopped")
+        epochs = [{"epoch": float(e), **m} for e, m in sorted(self.history.get(job.key, {}).items())]
+        seconds = float(result.get("time_total_s", 0.0))
+        row = pruned_row(job, self.around, epochs, seconds)
+        store = Store(self.around.store)
+        Ledger(store).write(row)
+        store.remove_folder(f"checkpoints/{job.key}")
+        about = "pruned", None, row.error
+        return Outcome(job.key, *about, last=row.last, seconds=seconds)  # type: ignore[arg-type]
 
     def _record(self, job: Job, outcome: Outcome) -> None:
         """The row of a trial that could not write it."""

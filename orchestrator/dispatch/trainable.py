@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from orchestrator.dispatch.tune import decode
+from orchestrator.dispatch.tune import EPOCH, VALUE, decode
 from orchestrator.planning.job import Surroundings
 
 
@@ -31,6 +33,17 @@ def bundles(cpus: float, gpus: float, workers: int, avoid: Sequence[str] = ()) -
     return PlacementGroupFactory(each, strategy="PACK", bundle_label_selector=[elsewhere] * workers)
 
 
+def told(around: Surroundings, epoch: int, metrics: dict[str, float], epochs: int) -> dict[str, Any]:
+    """An epoch as it is reported to Tune.
+
+    A scheduler is shown its value, but for one that is not finite, and that of the last epoch: the trial is
+    about to end by itself.
+    """
+    report: dict[str, Any] = {EPOCH: epoch, "metrics": json.dumps(metrics)}
+    value = metrics.get(around.watched, math.nan)
+    return report | ({VALUE: value} if math.isfinite(value) and epoch < epochs else {})
+
+
 def make_trainable(around: Surroundings, report_seconds: float) -> Callable[[dict[str, Any]], None]:
     """The trainable of a sweep; imports and data are paid once by each process, not by each trial."""
 
@@ -42,15 +55,16 @@ def make_trainable(around: Surroundings, report_seconds: float) -> Callable[[dic
         from orchestrator.dispatch.gang import evaluate_with_gang, train_with_gang
         from orchestrator.dispatch.worker import Reporter, capacity, run_job, train_here
 
+        os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")  # a gang takes longer than 2 s to rest
         job, gang = decode(config["job"]), around.workers > 1
         here = replace(around, cpus=config["cpus"])
         spoke = time.monotonic()
 
         def forward(epoch: int, metrics: dict[str, float]) -> None:
             nonlocal spoke
-            if time.monotonic() - spoke > report_seconds:
+            if around.watched or time.monotonic() - spoke > report_seconds:
                 spoke = time.monotonic()
-                tune.report({"epoch": epoch, "metrics": json.dumps(metrics)})
+                tune.report(told(around, epoch, metrics, job.trial["epochs"]))
 
         if job.evaluation is None:
             train_with = train_with_gang if gang else train_here

@@ -19,19 +19,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from engine.errors import InputError
 from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.watchdog import Watchdog
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.job import Job, Outcome, Surroundings
+from orchestrator.sweepfile.schedulers import Scheduler
 
 # Read when ray is imported. Under `uv run` Ray would start each worker by `uv run` in a copy of the working
 # folder, in an environment of its own that lacks what this one has.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 # A worker that dies is told by its trial's row; Ray would print a paragraph to standard output.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker died or was killed|node with node id")
+
+VALUE, EPOCH = "value", "epoch"
+"""Names in a report: the metric that trials are compared by, and after which epoch."""
 
 REPORT_SECONDS = 1.0
 """Least time between two epochs that a trial forwards to the driver; the ledger's row holds them all."""
@@ -93,17 +97,24 @@ def _reachable(address: str | None) -> None:
 
 
 def run_on_ray(
-    attempts: Attempts, around: Surroundings, room: Room, watchdog: Watchdog, observers: list[Observer]
+    attempts: Attempts,
+    around: Surroundings,
+    room: Room,
+    watchdog: Watchdog,
+    observers: list[Observer],
+    rule: tuple[Scheduler | None, Literal["max", "min"], int] = (None, "max", 1),
 ) -> None:
     """Run all jobs as Ray Tune trials; returns when none is left or running.
 
     Args:
         attempts: where jobs come from. around: what they share. room: what each takes.
         watchdog: ends trials from outside. observers: told what happens.
+        rule: which ends trials early, what is better, and the epochs of the longest trial.
     """
     from ray import tune
     from ray.tune import RunConfig, TuneConfig, Tuner
 
+    from orchestrator.dispatch.scheduler import scheduler_of
     from orchestrator.dispatch.searcher import FeedSearcher, Listener
     from orchestrator.dispatch.trainable import bundles, make_trainable
 
@@ -113,11 +124,14 @@ def run_on_ray(
         return bundles(config["cpus"], config["gpus"], around.workers, config["avoid"])
 
     trainable = tune.with_resources(make_trainable(around, REPORT_SECONDS), resources)
-    with _quiet(), tempfile.TemporaryDirectory(prefix="perturb-tune-") as folder:
+    together = rule[0].together(rule[2]) if rule[0] else 0
+    with _quiet(together), tempfile.TemporaryDirectory(prefix="perturb-tune-") as folder:
         storage = _tune_folder(around, folder)
         tuner = Tuner(
             trainable,
-            tune_config=TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
+            tune_config=TuneConfig(
+                search_alg=searcher, scheduler=scheduler_of(*rule), num_samples=-1, reuse_actors=True
+            ),
             run_config=RunConfig(
                 name="sweep",
                 storage_path=storage,
@@ -178,15 +192,22 @@ def _tune_folder(around: Surroundings, temporary: str) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Tune without its own loggers, signal handler and warnings; the sweep has its own."""
+def _quiet(together: int) -> Iterator[None]:
+    """Tune without its own loggers, signal handler and warnings; the sweep has its own.
+
+    Args:
+        together: trials that it queues at once; 0 for as many as it likes.
+    """
     settings = {
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "3600",
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     }
+    if together:
+        settings["TUNE_MAX_PENDING_TRIALS_PG"] = str(together)
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     # a trial whose process died is told by its row; Tune would print its traceback at every attempt

@@ -85,7 +85,7 @@ def run_job(job: Job, around: Surroundings, report: Report, train_with: Train | 
     return Outcome(job.key, *about, row.best, row.last, seconds, memory=row.memory)
 
 
-def patiently(write: Callable[[], None]) -> None:
+def patiently(write: Callable[[], object]) -> None:
     """Write to a store that may be full or away for a while: what was computed is not thrown away.
 
     Raises:
@@ -94,7 +94,8 @@ def patiently(write: Callable[[], None]) -> None:
     began, pause = time.monotonic(), 0.1
     while True:
         try:
-            return write()
+            write()
+            return
         except OSError as error:
             if time.monotonic() - began > PATIENCE_SECONDS:
                 raise
@@ -173,21 +174,29 @@ class Reporter:
 
     def __init__(self, around: Surroundings, forward: Callable[[int, dict[str, float]], None]) -> None:
         self.store, self.forward = Store(around.store), forward
-        self.flag, self.looked, self.stopping = stop_flag(around.sweep), 0.0, False
+        self.flags = [stop_flag(around.sweep), *([around.stop] if around.stop else [])]
+        self.looked, self.stopping = 0.0, False
         self.saved = self.began = time.monotonic()
-        self.minutes = around.minutes
+        self.minutes, self.pauses = around.minutes, around.pauses
+        self.held: tuple[int, dict[str, float]] | None = None
 
     def __call__(self, event: Event) -> Signal:
         """Told by the engine after each step."""
+        if self.held is not None:
+            held, self.held = self.held, None
+            self.forward(*held)
         if event.metrics:
             shown = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
             logging.getLogger("perturb.trial").info("epoch %d  %s", event.epoch, shown)
+            if self.pauses:  # told when its checkpoint is written: the trial may be made to wait there
+                self.held = event.epoch, dict(event.metrics)
+                return "checkpoint"
             self.forward(event.epoch, dict(event.metrics))
         time_now = time.monotonic()
         if time_now - self.looked > POLL_SECONDS:
             self.looked = time_now
             with suppress(OSError):  # a store that is away asks for nothing
-                self.stopping = self.store.exists(self.flag)
+                self.stopping = any(map(self.store.exists, self.flags))
             if self.minutes and time_now - self.began > 60 * self.minutes:
                 raise TimeoutError(f"took more than {self.minutes:g} minutes")
         if self.stopping:
@@ -242,6 +251,16 @@ def failed_row(
     return Row(
         status="failed", trial=job.trial, failure=failure, error=error, timings={"total": seconds},
         attempts=job.attempt, **common(job, around),
+    )  # fmt: skip
+
+
+def pruned_row(job: Job, around: Surroundings, history: list[dict[str, float]], seconds: float) -> Row:
+    """The row of a trial that a scheduler ended: its epochs, and no final evaluation."""
+    epoch = int(history[-1]["epoch"]) if history else 0
+    return Row(
+        status="pruned", trial=job.trial, history=history, last=dict(history[-1]) if history else {},
+        error=f"pruned after epoch {epoch} by its {around.watched}", timings={"total": seconds},
+        attempts=job.attempt, rule=around.rule, **common(job, around),
     )  # fmt: skip
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, overload
 
 from engine.config import Trial
+from engine.identity import Seeds
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,19 @@ class Cell:
     key: str
     trial: Trial
 
+    @classmethod
+    def of(cls, trial: Trial) -> Cell:
+        """The cell of a trial."""
+        seeds = Seeds(trial)
+        found = cls(seeds.cell, trial)
+        found.__dict__["seeds"] = seeds  # made already
+        return found
+
+    @cached_property
+    def seeds(self) -> Seeds:
+        """What its trials are called."""
+        return Seeds(self.trial)
+
     def run(self, seed: int) -> Trial:
         """The trial of this cell with another seed."""
         return self.trial.model_copy(update={"seed": seed})
@@ -49,13 +64,13 @@ class Grid:
     cells: Mapping[str, Cell]
 
 
-class Seeds(Sequence[int]):
+class CellSeeds(Sequence[int]):
     """All seeds of a sweep, where cells have their own of them.
 
     Args:
         seeds: all. by_cell: those of each cell, which grow as the sweep asks for more.
 
-    >>> seeds = Seeds((0, 1, 2), {"a": {0, 1}})
+    >>> seeds = CellSeeds((0, 1, 2), {"a": {0, 1}})
     >>> list(seeds), [len(seeds_of(some, "a")) for some in (seeds, (0, 1, 2))]
     ([0, 1, 2], [2, 3])
     """
@@ -76,5 +91,5 @@ class Seeds(Sequence[int]):
 
 def seeds_of(seeds: Sequence[int], cell: str) -> Collection[int]:
     """The distinct seeds that a cell shall have."""
-    own = seeds.by_cell.get(cell, ()) if isinstance(seeds, Seeds) else seeds
+    own = seeds.by_cell.get(cell, ()) if isinstance(seeds, CellSeeds) else seeds
     return set(own)

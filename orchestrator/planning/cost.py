@@ -30,7 +30,7 @@ from orchestrator.planning.timing import (
 from orchestrator.planning.workload import Work, work_of
 from orchestrator.records.evaluation import EvaluationRow
 from orchestrator.records.ledger import Ledger
-from orchestrator.records.row import DONE
+from orchestrator.records.row import SETTLED
 from orchestrator.sweepfile.sweep import Sweep
 
 MOST_ROWS = 300
@@ -111,7 +111,7 @@ def cost(sweep: Sweep, planned: Plan, ledger: Ledger, cluster: Cluster) -> Cost:
     rate = costs.rate
     most = None
     if planned.course:
-        later = [job for job in planned.course.jobs if planned.status.get(job.key) not in DONE]
+        later = [job for job in planned.course.jobs if planned.status.get(job.key) not in SETTLED]
         known = [found.seconds for job in later if (found := costs.of(job)) is not None]
         most = sum(known) * device / 3600
     return Cost(
@@ -210,7 +210,7 @@ class Costs:
 
     def _timings(self, planned: Plan, ledger: Ledger) -> Timings:
         """From this sweep's rows; from a sample of all others where these tell too little."""
-        index = ledger.index()
+        index = ledger.index(self.sweep.rule)
         jobs = planned.course.jobs if planned.course else planned.jobs
         mine = [job.key for job in jobs if job.key in index]
         pilots, workers = pilots_of(ledger.store), self.sweep.resources.workers
@@ -224,7 +224,7 @@ class Costs:
 
 
 def _read(ledger: Ledger, keys: Sequence[str], index: Mapping[str, Any]) -> list[Measured]:
-    return [found for row in ledger.read(keys, index) if (found := measured(row)) is not None]
+    return [found for row in ledger.read(keys, index, rule=None) if (found := measured(row)) is not None]
 
 
 def _spread(keys: Sequence[str]) -> list[str]:

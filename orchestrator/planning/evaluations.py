@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from engine.config import Trial
 from engine.errors import InputError, did_you_mean
 from engine.evaluations.base import EvaluationConfig
-from engine.identity import data_hash, evaluation_key, trial_key
+from engine.identity import EvaluationKeys, Seeds
 from orchestrator.planning.cells import Cell, Point
 from orchestrator.planning.job import Job
 from orchestrator.records.evaluation import EvaluationRow
@@ -92,33 +92,40 @@ def evaluations_of(cells: Iterable[Cell], sweep: Sweep, points: Sequence[Point])
     labels: dict[str, dict[str, object]] = {}
     for point in points:
         labels.setdefault(point.cell, dict(point.labels))
-    cells = list(cells) if sweep.asked else []
+    asked = _asked(sweep)
+    cells = list(cells) if asked else []
     return [
         job
         for seed in sweep.seeds
         for cell in cells
-        for job in _of_trial(cell.run(seed), cell.key, labels.get(cell.key, {}), sweep.asked)
+        for job in _of_trial(cell.seeds, seed, cell.key, labels.get(cell.key, {}), asked)
     ]
 
 
-def _of_trial(
-    trial: Trial, cell: str, labels: dict[str, object], asked: Iterable[EvaluationConfig]
-) -> list[Job]:
-    key, settings, data = trial_key(trial), trial.model_dump(mode="json"), data_hash(trial)
+Asked = list[tuple[EvaluationConfig, EvaluationKeys, dict[str, Any]]]
+"""Evaluations, what they are called, and their settings as plain values."""
+
+
+def _asked(sweep: Sweep) -> Asked:
+    return [(one, EvaluationKeys(one), one.model_dump(mode="json")) for one in sweep.asked]
+
+
+def _of_trial(seeds: Seeds, seed: int, cell: str, labels: dict[str, object], asked: Asked) -> list[Job]:
+    key, settings = seeds.key(seed), seeds.settings(seed)
     return [
         Job(
-            key=evaluation_key(trial, one),
+            key=keys.key(key),
             cell=cell,
-            seed=trial.seed,
+            seed=seed,
             trial=settings,
-            canonical={"trial": key, "evaluation": one.canonical()},
-            data_hash=data,
+            canonical=keys.canonical(key),
+            data_hash=seeds.data_hash,
             labels=labels,
             parent=key,
             checkpoint=one.checkpoint,
-            evaluation=one.model_dump(mode="json"),
+            evaluation=given,
         )
-        for one in asked
+        for one, keys, given in asked
     ]
 
 
@@ -195,4 +202,5 @@ def jobs_of_row(row: Row, sweep: Sweep) -> list[Job]:
         trial = Trial.model_validate(row.trial)
     except ValueError:
         return []
-    return _of_trial(trial, row.cell, {}, sweep.asked) if trial_key(trial) == row.key else []
+    seeds = Seeds(trial)
+    return _of_trial(seeds, row.seed, row.cell, {}, _asked(sweep)) if seeds.key(row.seed) == row.key else []

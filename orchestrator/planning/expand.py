@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from engine.config import Trial, override
 from engine.errors import InputError
-from engine.identity import cell_key
 from orchestrator.planning.cells import Cell, Grid, Point
 from orchestrator.sweepfile.checks import POINT
 from orchestrator.sweepfile.evaluations import load_plugins
@@ -113,7 +112,7 @@ def _cell(sweep: Sweep, made_by: list[Assignment]) -> Cell:
             raise _PointError([Problem(one.where, of_input(error).text)]) from error
     try:
         trial = Trial.model_validate({**settings, "seed": sweep.seeds[0]})
-        return Cell(cell_key(trial), trial)
+        return Cell.of(trial)
     except (ValidationError, InputError) as error:
         raise _PointError(trace(error, settings, made_by)) from error
 

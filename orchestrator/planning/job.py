@@ -55,8 +55,12 @@ class Surroundings:
         git_commit: of the driver's working tree. cpus: for each worker of a trial.
         workers: ranks of a trial. micro: examples in one pass of a worker at most, 0 for all.
         gpu: whether its workers have a GPU. minutes: that a job may take at one go; 0 for any.
+        rule: digest of the scheduler's settings; empty without one. watched: the metric that it compares
+            trials by after every epoch. pauses: whether it makes trials wait, so that each epoch ends with
+            a checkpoint.
         data_root: the data folder as the driver was told, where a worker has no ``PERTURB_DATA``.
         files: converted data in Ray's object store, for the nodes of a cluster.
+        stop: name of the file in the store that asks the trials of this driver alone to stop.
     """
 
     store: str
@@ -68,8 +72,12 @@ class Surroundings:
     micro: int = 0
     gpu: bool = False
     minutes: float = 0.0
+    rule: str = ""
+    watched: str = ""
+    pauses: bool = False
     data_root: str = ""
     files: Mapping[str, Any] = field(default_factory=dict)
+    stop: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
-from engine.config import Keep, Trial
-from engine.identity import canonical, cell_key, data_hash, trial_key
+from engine.config import Keep
+from engine.identity import Seeds
 from orchestrator.planning.cells import Cell, Point
 from orchestrator.planning.job import Job
 from orchestrator.records.ledger import Ledger
-from orchestrator.records.row import DONE, Status
+from orchestrator.records.row import SETTLED, Status
 from orchestrator.sweepfile.sweep import Sweep
 
 
@@ -27,8 +27,7 @@ def jobs_of(cells: Iterable[Cell], sweep: Sweep, points: Sequence[Point]) -> lis
     cells, keep = list(cells), kept(sweep)
     for seed in sweep.seeds:
         for cell in cells:
-            job = _job(cell.run(seed), cell.key, labels.get(cell.key, {}), keep)
-            _add_with_parents(job, jobs, sweep)
+            _add_with_parents(_job(cell.seeds, seed, labels.get(cell.key, {}), keep), cell.seeds, jobs, sweep)
     return list(jobs.values())
 
 
@@ -45,28 +44,27 @@ def _keeping(checkpoint: str) -> Keep:
     return "last" if checkpoint == "last" else "best" if checkpoint == "best" else "all"
 
 
-def _job(trial: Trial, cell: str, labels: dict[str, object], keep: Keep) -> Job:
-    parent = trial.parent()
+def _job(seeds: Seeds, seed: int, labels: dict[str, object], keep: Keep) -> Job:
+    init = seeds.trial.init
     return Job(
-        key=trial_key(trial),
-        cell=cell,
-        seed=trial.seed,
-        trial=trial.model_dump(mode="json"),
-        canonical=canonical(trial),
-        data_hash=data_hash(trial),
+        key=seeds.key(seed),
+        cell=seeds.cell,
+        seed=seed,
+        trial=seeds.settings(seed),
+        canonical=seeds.canonical(seed),
+        data_hash=seeds.data_hash,
         labels=labels,
         keep=keep,
-        parent=trial_key(parent) if parent else None,
-        checkpoint=trial.init.checkpoint if trial.init else "best",
+        parent=seeds.parent.key(seed) if seeds.parent else None,
+        checkpoint=init.checkpoint if init else "best",
     )
 
 
-def _add_with_parents(job: Job, jobs: dict[str, Job], sweep: Sweep) -> None:
-    if job.parent is not None:
-        parent = Trial.model_validate(job.trial).parent()
-        assert parent is not None
-        known = jobs.get(job.parent) or _job(parent, cell_key(parent), {"parent": "yes"}, sweep.keep)
-        _add_with_parents(replace(known, keep=_both(known.keep, _keeping(job.checkpoint))), jobs, sweep)
+def _add_with_parents(job: Job, seeds: Seeds, jobs: dict[str, Job], sweep: Sweep) -> None:
+    if job.parent is not None and seeds.parent is not None:
+        known = jobs.get(job.parent) or _job(seeds.parent, job.seed, {"parent": "yes"}, sweep.keep)
+        keeping = replace(known, keep=_both(known.keep, _keeping(job.checkpoint)))
+        _add_with_parents(keeping, seeds.parent, jobs, sweep)
     held = jobs.get(job.key)
     jobs[job.key] = job if held is None else replace(held, keep=_both(held.keep, job.keep))
 
@@ -78,18 +76,23 @@ def _both(one: Keep, other: Keep) -> Keep:
     return "all" if "all" in (one, other) else "both"
 
 
-def held(jobs: Sequence[Job], ledger: Ledger, again: Container[str] = ()) -> dict[str, Status]:
+def held(
+    jobs: Sequence[Job], ledger: Ledger, again: Container[str] = (), rule: str = ""
+) -> dict[str, Status]:
     """What the ledger says of jobs, by key.
 
     A parent whose weights were not kept counts as not run when a trial that is to do needs them; so do
-    the trials that shall be trained ``again``.
+    the trials that shall be trained ``again``, and those that were pruned under another ``rule``.
     """
-    index = ledger.index()
+    index = ledger.index(rule)
     status = {job.key: index[job.key] for job in jobs if job.key in index and job.key not in again}
+    there: dict[str, bool] = {}
     for job in reversed(jobs):  # children before their parents
-        if job.parent is None or status.get(job.key) in DONE:
+        if job.parent is None or status.get(job.key) in SETTLED or status.get(job.parent) != "completed":
             continue
-        kept = ledger.store.exists(f"checkpoints/{job.parent}/{job.checkpoint}.pt")
-        if status.get(job.parent) == "completed" and not kept:
+        weights = f"checkpoints/{job.parent}/{job.checkpoint}.pt"
+        if weights not in there:
+            there[weights] = ledger.store.exists(weights)
+        if not there[weights]:
             del status[job.parent]
     return status

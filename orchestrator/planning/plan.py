@@ -15,7 +15,7 @@ from orchestrator.planning.jobs import held, jobs_of
 from orchestrator.planning.published import cells_of_published
 from orchestrator.planning.sequential import Course, asked, course
 from orchestrator.records.ledger import Ledger
-from orchestrator.records.row import DONE, Status
+from orchestrator.records.row import SETTLED, Status
 from orchestrator.sweepfile.sweep import Sweep
 
 
@@ -29,6 +29,7 @@ class Plan:
         status: of the keys that the ledger holds.
         asked: trials that the budget of a search allows; None for a sweep over axes.
         evaluated: the evaluations of the cells' trials, and what the ledger holds of them.
+        rule: digest of the sweep's scheduler, by which rows are read; empty without one.
         course: of a sweep that adds seeds, how far it has come; the jobs are those that it asks for so far.
     """
 
@@ -37,6 +38,7 @@ class Plan:
     status: Mapping[str, Status]
     asked: int | None = None
     evaluated: Evaluated = field(default_factory=Evaluated)
+    rule: str = ""
     course: Course | None = None
 
     @property
@@ -47,12 +49,12 @@ class Plan:
     @property
     def todo(self) -> list[Job]:
         """Trials that are not done: those never run, and those that failed."""
-        return [job for job in self.jobs if self.status.get(job.key) not in DONE]
+        return [job for job in self.jobs if self.status.get(job.key) not in SETTLED]
 
     def counts(self) -> dict[str, int]:
         """Numbers of cells, trials, and of trials by what the ledger says of them."""
         states = Counter(self.status.get(job.key, "todo") for job in self.jobs)
-        done = sum(states[s] for s in DONE)
+        done = sum(states[s] for s in SETTLED)
         trials = len(self.jobs) if self.asked is None else max(self.asked, len(self.jobs))
         return {
             "points": len(self.grid.points),
@@ -60,9 +62,23 @@ class Plan:
             "trials": trials,
             "done": done,
             "diverged": states["diverged"],
+            "pruned": states["pruned"],
             "failed": states["failed"],
             "todo": trials - done,
         }
+
+
+def plan_on_sound_rows(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> Plan:
+    """A plan that counts nothing as done that does not read: what is damaged is set aside first.
+
+    Arguments and errors are those of :func:`plan`.
+    """
+    while True:
+        planned = plan(sweep, ledger, retrain)
+        held_keys = (job.key for job in planned.jobs if job.key in planned.status)
+        lost = ledger.check(held_keys, planned.rule)
+        if not lost + ledger.evaluations.check(job.key for job in planned.evaluated.jobs):
+            return planned
 
 
 def plan(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> Plan:
@@ -93,11 +109,10 @@ def plan(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> Plan:
         wanted = found.wanted
         jobs = asked(jobs, wanted)
         looks = [job for job in looks if job.seed in wanted[job.cell]]
-    status = held(jobs, ledger)
+    status = held(jobs, ledger, rule=sweep.rule)
     if retrain:
         again = evaluations.without_weights(looks, status, ledger)
-        status = held(jobs, ledger, again)
+        status = held(jobs, ledger, again, sweep.rule)
     evaluated = evaluations.evaluated(looks, status, ledger)
-    return Plan(
-        grid, tuple(jobs), status, sweep.budget.trials if sweep.search else None, evaluated, found
-    )  # fmt: skip
+    budget = sweep.budget.trials if sweep.search else None
+    return Plan(grid, tuple(jobs), status, budget, evaluated, sweep.rule, found)

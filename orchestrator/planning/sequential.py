@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from orchestrator.planning import decisions
-from orchestrator.planning.cells import Point, Seeds
+from orchestrator.planning.cells import CellSeeds, Point
 from orchestrator.planning.decisions import Values
 from orchestrator.planning.evaluations import attach
 from orchestrator.planning.feed import Queue
@@ -21,7 +21,7 @@ from orchestrator.planning.job import Job, Outcome
 from orchestrator.planning.published import targets_of
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.metrics import label_of
-from orchestrator.records.row import DONE, Row
+from orchestrator.records.row import SETTLED, Row
 from orchestrator.sweepfile.sweep import Sweep
 
 Wanted = dict[str, set[int]]
@@ -71,9 +71,9 @@ def course(
     Raises:
         SweepError: a published value that belongs to no cell.
     """
-    index, cells = ledger.index(), {point.cell for point in points}
+    index, cells = ledger.index(sweep.rule), {point.cell for point in points}
     ran = [job for job in jobs if job.cell in cells and job.key in index]
-    rows = attach(ledger.read([job.key for job in ran], index), evaluations, ledger)
+    rows = attach(ledger.read([job.key for job in ran], index, sweep.rule), evaluations, ledger)
     more = partial(wanted_by, sweep, points)
     values = values_of(sweep, points, rows)
     wanted = _with_rows(more(values), [(job.cell, job.seed) for job in ran])
@@ -90,7 +90,7 @@ def values_of(
     found: dict[str, dict[int, float | None]] = {point.cell: {} for point in points}
     label, metric = label_of(sweep.metric.name), sweep.metric
     for row in rows:
-        if row.cell not in found or row.seed not in sweep.seeds or row.status not in DONE:
+        if row.cell not in found or row.seed not in sweep.seeds or row.status not in SETTLED:
             continue
         evaluated = row.evaluations.get(label)
         if label and row.status == "completed" and (evaluated is None or evaluated.status != "completed"):
@@ -147,7 +147,7 @@ def seeds_asked(sweep: Sweep, points: Sequence[Point], rows: Sequence[Row]) -> S
         return sweep.seeds
     wanted = wanted_by(sweep, points, values_of(sweep, points, rows))
     places = [(row.cell, row.seed) for row in rows if row.cell in wanted and row.seed in sweep.seeds]
-    return Seeds(sweep.seeds, _with_rows(wanted, places))
+    return CellSeeds(sweep.seeds, _with_rows(wanted, places))
 
 
 def _with_rows(wanted: Wanted, places: Iterable[tuple[str, int]]) -> Wanted:

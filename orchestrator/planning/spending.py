@@ -90,7 +90,8 @@ def seconds_spent(sweep: Sweep, planned: Plan, ledger: Ledger) -> float:
     if not runs:
         return 0.0
     first = runs[0].removesuffix(".yaml")
-    rows = ledger.read([job.key for job in (planned.course.jobs if planned.course else planned.jobs)])
+    jobs = planned.course.jobs if planned.course else planned.jobs
+    rows = ledger.read([job.key for job in jobs], rule=sweep.rule)
     looks = ledger.evaluations.read([job.key for job in planned.evaluated.jobs])
     trials = [
         max(row.timings.get("total", 0.0), sum(s for phase, s in row.timings.items() if phase != "total"))

@@ -10,10 +10,11 @@ from typing import get_args
 
 import pyarrow as pa
 
+from orchestrator.records.columns import BYTES, NUMBERS, TEXTS, Columns
 from orchestrator.records.evaluation import EvaluationRow, EvaluationStatus
 from orchestrator.records.row import DONE, Row, Status
 from orchestrator.records.store import Store
-from orchestrator.records.table import BYTES, NUMBERS, TEXTS, Table
+from orchestrator.records.table import Table
 
 SCHEMA = pa.schema(
     [
@@ -89,12 +90,13 @@ class Ledger(Table[Row]):
     >>> from orchestrator.records.store import Store
     >>> ledger = Ledger(Store("memory://ledger-doctest"))
     >>> ledger.write(Row(key="ab", cell="c", seed=0, status="completed", trial={}, canonical={}))
+    True
     >>> ledger.index(), ledger.read(["ab"])[0].seed
     ({'ab': 'completed'}, 0)
     """
 
-    folder, row, schema = "ledger/trials", Row, SCHEMA
-    json = ("trial", "canonical", "lineage")
+    folder = "ledger/trials"
+    columns = Columns(Row, SCHEMA, json=("trial", "canonical", "lineage"))
     statuses, done = get_args(Status), DONE
 
     def __init__(self, store: Store) -> None:
@@ -105,8 +107,8 @@ class Ledger(Table[Row]):
 class Evaluations(Table[EvaluationRow]):
     """The evaluations of a store's trials."""
 
-    folder, row, schema = "ledger/evaluations", EvaluationRow, EVALUATION_SCHEMA
-    json = ("settings", "canonical", "labels", "tables")
+    folder = "ledger/evaluations"
+    columns = Columns(EvaluationRow, EVALUATION_SCHEMA, json=("settings", "canonical", "labels", "tables"))
     statuses, done = get_args(EvaluationStatus), ("completed",)
 
 

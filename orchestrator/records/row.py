@@ -10,7 +10,10 @@ from orchestrator.records.evaluation import EvaluationRow
 
 Status = Literal["completed", "diverged", "failed", "pruned"]
 DONE: tuple[Status, ...] = ("completed", "diverged")
-"""Statuses that are not run again; ``pruned`` is done only for the same scheduler settings."""
+"""Statuses that no other replaces."""
+
+SETTLED: tuple[Status, ...] = (*DONE, "pruned")
+"""Statuses that are not run again; a ledger tells of what was pruned by the rule that it is asked with."""
 
 FailureClass = Literal["error", "out of memory", "lost", "node", "time-out", "cancelled", "data"]
 """Why a trial failed: an exception, no memory left, its process or node gone too often, a node that fails

@@ -1,19 +1,31 @@
 """Where results live: a local or network folder, or any filesystem that pyarrow or fsspec knows.
 
 STORE/
-  ledger/trials/<status>/<key>.parquet    one file a finished trial
-  ledger/evaluations/<status>/<key>.parquet   one file an evaluation of a trial's checkpoint
+  ledger/trials/<status>/<key>.parquet    one file a trial that finished lately (see records/table.py)
+  ledger/trials/segments/                 many finished trials a file, compacted
+  ledger/evaluations/                     the same for the evaluations of trials' checkpoints
+  ledger/damaged/                         files that did not read, set aside
   checkpoints/<key>/                      of trials under way, and those that are kept
   logs/<key>.log
-  sweeps/<name>/                          the sweep file as run, its progress, its reports
+  sweeps/<name>/                          the sweep file as run, its driver, its progress, its reports
+  drivers/<id>.json                       a driver that lives, renewed while it does
+  claims/<key>.json                       the driver that has given the key's job to a worker
   mlflow.db, mlartifacts/                 the embedded MLflow store
 """
 
 from __future__ import annotations
 
+import errno
+import inspect
 import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyarrow.fs as pafs
 
@@ -24,6 +36,12 @@ OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
 """Filesystems on which a file appears whole or not at all when it is put, and which cannot rename."""
 
 DEFAULT = "perturb-store"
+
+SETTLE_SECONDS = 0.5
+"""Time between a put and the look whether it stood, where a filesystem cannot create exclusively."""
+
+_creating = threading.Lock()
+"""Held while fsspec creates a file: in its memory filesystem, looking and writing are two steps."""
 
 
 class Store:
@@ -81,11 +99,21 @@ class Store:
         """Write a file so that no reader ever sees half of it.
 
         Object stores take it in a single put; elsewhere a temporary file is flushed and renamed.
+
+        Raises:
+            OSError: no space left, read-only, no answer; it names the file.
         """
+        with self._naming(name):
+            self._put(name, content)
+
+    def _put(self, name: str, content: bytes) -> None:
         if self.local:
             write_atomic(self.local / name, content)
             return
         target = self.path(name)
+        if self.protocol in OBJECT_STORES and self._wrapped:
+            self._fsspec.pipe_file(target, content)
+            return
         if self.protocol in OBJECT_STORES:
             written = target
         else:
@@ -96,10 +124,79 @@ class Store:
         if written != target:
             self.filesystem.move(written, target)
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file if there is none; of several writers at once, exactly one is told True.
+
+        Locally a whole temporary file is linked into place, which holds on NFS too. Elsewhere fsspec
+        creates exclusively (``pipe_file(mode="create")``: s3fs, gcsfs and adlfs since the end of 2024,
+        memory). Where it cannot, or its package for the filesystem is not installed, the file is put and
+        read back after a moment: two writers of whom one is slower than :data:`SETTLE_SECONDS` may both be
+        told True. Nothing here is forced to disk: a power cut may lose the file or leave it empty.
+
+        Args:
+            name: of the file. content: must tell its writer from others.
+
+        Returns:
+            Whether the file is this writer's; False where there is one already.
+        """
+        if self.local:
+            return _create_local(self.local / name, content)
+        if self._fsspec is None or not _exclusive(self._fsspec):
+            return self._put_and_look(name, content)
+        try:
+            with _creating:
+                self._fsspec.pipe_file(self.path(name), content, mode="create")
+        except OSError:  # not every filesystem calls a refusal by its name
+            if self.get(name) is None:
+                raise
+            return False
+        return True
+
+    def _put_and_look(self, name: str, content: bytes) -> bool:
+        if self.get(name) is not None:
+            return False
+        self.put(name, content)
+        time.sleep(SETTLE_SECONDS)
+        return self.get(name) == content
+
+    @property
+    def _wrapped(self) -> bool:
+        """Whether the filesystem is fsspec's, for pyarrow has none of its own."""
+        return isinstance(self.filesystem, pafs.PyFileSystem)
+
+    @cached_property
+    def _fsspec(self) -> Any:
+        """fsspec's filesystem; None where its package is not installed, or cannot be used as it is."""
+        import fsspec
+
+        try:
+            return fsspec.filesystem(self.protocol)
+        except (ValueError, ImportError, OSError):
+            return None
+
+    def modified(self, name: str) -> float | None:
+        """When a file was last written, in seconds, by the filesystem's own clock.
+
+        None where there is no such file, or where the filesystem does not say.
+        """
+        try:
+            if self.local:
+                with (self.local / name).open("rb") as file:  # NFS asks the server when a file is opened
+                    return os.fstat(file.fileno()).st_mtime
+            if self._wrapped:
+                self._fsspec.invalidate_cache()
+                return float(self._fsspec.modified(self.path(name)).timestamp())
+        except (FileNotFoundError, NotImplementedError):
+            return None
+        found = self.filesystem.get_file_info(self.path(name)).mtime_ns
+        return found / 1e9 if found is not None else None
+
     def get(self, name: str) -> bytes | None:
         """A file's content, None where there is no such file."""
         try:
-            with self.filesystem.open_input_stream(self.path(name)) as stream:
+            if self._wrapped:  # streams of fsspec's memory share one position
+                return bytes(self._fsspec.cat_file(self.path(name)))
+            with self._naming(name), self.filesystem.open_input_stream(self.path(name)) as stream:
                 return bytes(stream.read())
         except FileNotFoundError:
             return None
@@ -119,10 +216,19 @@ class Store:
         selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
         return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of the files directly inside a folder, by name; none where it is not there."""
+        selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
+        with self._naming(folder):
+            found = self.filesystem.get_file_info(selector)
+        files = [info for info in found if info.type == pafs.FileType.File]
+        return {info.base_name: info.size for info in files if not info.base_name.startswith(".")}
+
     def remove(self, name: str) -> None:
         """Delete a file; nothing where there is none."""
         try:
-            self.filesystem.delete_file(self.path(name))
+            with self._naming(name):
+                self.filesystem.delete_file(self.path(name))
         except FileNotFoundError:
             return
 
@@ -132,3 +238,55 @@ class Store:
             self.filesystem.delete_dir(self.path(name))
         except FileNotFoundError:
             return
+
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """Errors of the filesystem name the file: pyarrow's and a full disk's do not."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename is not None and str(error.filename) == self.path(name):
+                raise
+            why = error.strerror or str(error) or type(error).__name__
+            raise type(error)(error.errno or errno.EIO, why, self.path(name)) from error
+
+
+def _create_local(path: Path, content: bytes) -> bool:
+    """Create a local file exclusively and whole."""
+    if path.exists():
+        return False  # the same would come of a link, at ten times the price
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), 0o644)
+        os.link(temporary, path)
+        return True
+    except FileExistsError:
+        return os.stat(temporary).st_nlink == 2  # NFS may answer so to a link that it has made
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        return _create_unlinked(path, content)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _create_unlinked(path: Path, content: bytes) -> bool:
+    """Where a filesystem has no links: exclusive, but a reader may see the file empty for a moment."""
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _exclusive(filesystem: Any) -> bool:
+    """Whether a filesystem of fsspec creates a file exclusively; its base class looks first, then writes."""
+    import fsspec
+
+    put = getattr(filesystem, "_pipe_file", filesystem.pipe_file)
+    base = fsspec.AbstractFileSystem.pipe_file
+    return "mode" in inspect.signature(put).parameters and getattr(put, "__func__", put) is not base

@@ -1,21 +1,40 @@
-"""A table of the store: one Parquet file a row, ``FOLDER/<status>/<key>.parquet``.
+"""A table of the store: rows by key, loose in files of their own or many in a segment.
 
-The status stands in the folder's name, so that planning lists names and reads no file. A row is put
-whole: a process killed at any moment leaves either no row or all of it.
+FOLDER/
+  <status>/<key>.parquet            a loose row, as a worker writes it
+  pruned/<key>.<rule>.parquet       a loose row of a trial that early stopping ended, with its rule's digest
+  failed/<key>.<digest>.parquet     a loose row that another may follow
+  segments/<rows>-<digest>.parquet  many rows (see :mod:`orchestrator.records.segments`)
+
+Names say the keys and statuses of loose rows, four columns those of segments: planning reads no row. Every
+file is put whole: a process killed at any moment leaves either no row or all of it. Compaction
+(:mod:`orchestrator.records.compaction`) moves rows from loose files into segments, and from small segments
+into larger ones. It deletes a file only when all that counts of it stands in a segment, so a row may be
+found twice and never not at all, if loose rows are listed before segments, and all again when a listed file
+is gone.
+
+Of several rows of one key a done one counts before a pruned one, and that before a failed one; of equals the
+one that finished last. The first done row stays: a later one is dropped, unless it is told to replace it. A
+pruned row counts only where planning asks by the same rule; under another the key is as if it were absent.
+
+A file that is not as it was written (cut short, empty, a bit flipped) is set aside under ``ledger/damaged``,
+is named in the log and in :attr:`Table.damaged`, and its rows count as absent.
 """
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Iterable, Mapping
+import errno
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from contextlib import suppress
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from orchestrator.records.columns import BROKEN, Columns, Unreadable, packed, said, unpacked
+from orchestrator.records.damage import Damage, set_aside
+from orchestrator.records.places import PRUNED, Place, candidates, loose_name, parsed
+from orchestrator.records.segments import Damaged, Gone, Segments
 from orchestrator.records.store import Store
 
 
@@ -34,12 +53,19 @@ class Keyed(Protocol):
         """How what it records ended."""
         ...
 
+    @property
+    def finished(self) -> str:
+        """When, ISO 8601."""
+        ...
+
 
 R = TypeVar("R", bound=Keyed)
+T = TypeVar("T")
 
-NUMBERS = pa.map_(pa.string(), pa.float64())
-TEXTS = pa.map_(pa.string(), pa.string())
-BYTES = pa.map_(pa.string(), pa.binary())
+Places = dict[str, tuple[Place, ...]]
+
+TRIES = 100
+"""How often a table is listed again because files went away, before that is an error."""
 
 
 class Table(Generic[R]):
@@ -49,96 +75,302 @@ class Table(Generic[R]):
         store: where they live.
 
     Attributes:
-        folder, row, schema: of the kind. json: columns that hold JSON texts.
+        folder: in the store. columns: of the kind of row.
         statuses: that a row may have. done: those that no other status replaces.
+        damaged: the files that this object found damaged and set aside.
     """
 
     folder: ClassVar[str]
-    row: ClassVar[type[Any]]
-    schema: ClassVar[pa.Schema]
-    json: ClassVar[tuple[str, ...]]
+    columns: ClassVar[Columns[Any]]
     statuses: ClassVar[tuple[str, ...]]
     done: ClassVar[tuple[str, ...]]
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.segments = Segments(store, self.folder, self.columns.schema)
+        self.damaged: list[Damage] = []
+        self._compacted: tuple[tuple[str, ...], Places] = ((), {})
 
-    def index(self) -> dict[str, Any]:
-        """Status of every key, from the names of files alone; a done status wins over another."""
+    def index(self, rule: str | None = "") -> dict[str, Any]:
+        """Status of every key; no row is read.
+
+        Args:
+            rule: digest of the early stopping that is planned with, empty for none: a row that was pruned
+                under another counts as absent. None counts pruned rows of all rules.
+        """
         found: dict[str, Any] = {}
-        for status in sorted(self.statuses, key=lambda status: status in self.done):
-            for name in self.store.names(f"{self.folder}/{status}"):
-                if name.endswith(".parquet"):
-                    found[name.removesuffix(".parquet")] = status
+        unclear = []
+        for key, places in self.places().items():
+            if len(places) == 1 and places[0].status != PRUNED:
+                found[key] = places[0].status
+                continue
+            chosen = candidates(places, self.done, rule)
+            if len({place.status for place in chosen}) > 1:
+                unclear.append(key)
+            if chosen:
+                found[key] = chosen[0].status
+        if unclear:
+            found |= {row.key: row.status for row in self.read(unclear, rule=rule)}
         return found
 
-    def write(self, row: R) -> None:
-        """Store a row, in place of an earlier one of the same key that was not done.
+    def write(self, row: R, replace: bool = False) -> bool:
+        """Store a row, in place of an earlier one of the same key that was not done; whether it was stored.
 
         What is done stays done: a failure that is told later, by a worker that was retried or by another
-        sweep, is dropped.
-        """
-        if row.status not in self.done and any(self.store.exists(self._name(s, row.key)) for s in self.done):
-            return
-        self.store.put(self._name(row.status, row.key), self.to_parquet(row))
-        for status in self.statuses:
-            if status != row.status:
-                self.store.remove(self._name(status, row.key))
+        sweep, is dropped, and so is a second done row. A pruned row stays as the first of its rule.
 
-    def read(self, keys: Iterable[str], index: Mapping[str, Any] | None = None) -> list[R]:
-        """The rows of these keys, in their order; keys without one are passed over."""
-        index = self.index() if index is None else index
-        names = [self._name(index[key], key) for key in keys if key in index]
-        with ThreadPoolExecutor(8) as pool:
-            contents = list(pool.map(self.store.get, names))
-        return [self.from_parquet(content) for content in contents if content is not None]
+        Args:
+            row: what. replace: let a done row replace another.
+
+        Raises:
+            OSError: the store cannot be written; it names the file.
+        """
+        done, rule = row.status in self.done, str(getattr(row, "rule", ""))
+        if not (done and replace) and self._stands(row.key, row.status, rule):
+            return False
+        content = self.to_parquet(row)
+        again = row.status not in (*self.done, PRUNED) or replace
+        name = loose_name(row.status, row.key, rule, content if again else None)
+        self.store.put(f"{self.folder}/{name}", content)
+        if row.status != PRUNED:
+            for status in self.statuses:
+                if status not in self.done and (done or status == row.status):
+                    self._clear(status, row.key, name)
+        return True
+
+    def is_done(self, key: str, rule: str = "") -> bool:
+        """Whether a done row of a key is there and reads, or one that was pruned under this rule.
+
+        A few look-ups by name, for one key; :meth:`index` is for many.
+        """
+        return self._stands(key, PRUNED if rule else self.done[0], rule)
+
+    def read(
+        self,
+        keys: Iterable[str],
+        index: Mapping[str, Any] | None = None,
+        rule: str | None = "",
+        without: Iterable[str] = (),
+    ) -> list[R]:
+        """The rows of these keys, in their order; keys without one are passed over.
+
+        What does not read is set aside, and added to :attr:`damaged`.
+
+        Args:
+            keys: whose. index: keys to keep to; None for all. rule: as of :meth:`index`.
+            without: columns that are not wanted, and stay at their defaults.
+        """
+        keys = [key for key in keys if index is None or key in index]
+        found = self._gathered(dict.fromkeys(keys), rule, tuple(without))
+        return [found[key] for key in keys if key in found]
+
+    def one(self, key: str, rule: str = "") -> R | None:
+        """The row of one key, None where it has none; nothing is listed for one that has just been done."""
+        for status in self.done:
+            content = self.store.get(f"{self.folder}/{loose_name(status, key)}")
+            with suppress(Unreadable):  # set aside below
+                if content is not None:
+                    return self.from_parquet(content)
+        return next(iter(self.read([key], rule=rule)), None)
+
+    def check(self, keys: Iterable[str], rule: str | None = "") -> int:
+        """Read the rows of these keys without building them; how many files were set aside."""
+        before = len(self.damaged)
+        self._gathered(dict.fromkeys(keys), rule, None)
+        return len(self.damaged) - before
 
     def find(self, prefix: str) -> list[str]:
-        """Keys that begin with these digits."""
-        return sorted(key for key in self.index() if key.startswith(prefix))
+        """Keys that begin with these digits, pruned ones included."""
+        return sorted(key for key in self.places() if key.startswith(prefix))
+
+    def where(self, column: str, value: str) -> list[str]:
+        """Keys of the rows in segments that have this value in a column."""
+        found = self._over_segments(lambda name: self.segments.where(name, column, value))
+        return [key for keys in found.values() for key in keys]
+
+    def places(self) -> Places:
+        """Where the rows of every key are: loose ones as listed now, then those of segments."""
+        loose = self.loose()
+        found = dict(self._in_segments())
+        for key, place in loose:
+            found[key] = (*found.get(key, ()), place)
+        return found
+
+    def loose(self) -> list[tuple[str, Place]]:
+        """Key and place of the loose rows, of those that are not done first: they go when one is done."""
+        found = []
+        for status in sorted(self.statuses, key=lambda status: status in self.done):
+            names = self.store.names(f"{self.folder}/{status}")
+            found += [one for name in names if (one := parsed(status, name)) is not None]
+        bad = self._bad()
+        return [one for one in found if one[1].file not in bad] if bad else found
 
     @classmethod
     def to_parquet(cls, row: R) -> bytes:
         """A row as a Parquet file."""
-        values = {name: _column(getattr(row, name), cls._kind(name)) for name in cls.schema.names}
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist([values], cls.schema), buffer, compression="zstd")
-        return buffer.getvalue()
+        return packed(cls.columns.table([row]))
 
     @classmethod
     def from_parquet(cls, content: bytes) -> R:
-        """The row that :meth:`to_parquet` wrote; columns that a later version added are passed over."""
-        (values,) = pq.read_table(io.BytesIO(content)).to_pylist()
-        known = {field.name for field in fields(cls.row)} & set(cls.schema.names)
-        found: R = cls.row(**{n: _value(v, cls._kind(n)) for n, v in values.items() if n in known})
+        """The row that :meth:`to_parquet` wrote; columns that a later version added are passed over.
+
+        Raises:
+            Unreadable: the file is damaged.
+        """
+        table = cls.table_of(content)
+        try:
+            (row,) = cls.columns.rows(table)
+        except BROKEN as error:
+            raise Unreadable(said(error)) from error
+        found: R = row
         return found
 
     @classmethod
-    def _kind(cls, name: str) -> str:
-        kind = cls.schema.field(name).type
-        if name in cls.json:
-            return "json"
-        if pa.types.is_map(kind):
-            return "map"
-        return "maps" if pa.types.is_list(kind) else ""
+    def table_of(cls, content: bytes) -> pa.Table:
+        """A loose row's file as an Arrow table of one row.
 
-    @classmethod
-    def _name(cls, status: str, key: str) -> str:
-        return f"{cls.folder}/{status}/{key}.parquet"
+        Raises:
+            Unreadable: the file is damaged.
+        """
+        try:
+            table = unpacked(content).read()
+        except BROKEN as error:
+            raise Unreadable(said(error)) from error
+        if table.num_rows != 1:
+            raise Unreadable(f"it holds {table.num_rows} rows in place of one")
+        return table
+
+    def contents(self, places: Iterable[Place]) -> list[bytes | None]:
+        """The files of loose rows; None for one that is gone."""
+        names = [f"{self.folder}/{place.file}" for place in places]
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(self.store.get, names))
+
+    def put_aside(self, place: Place, content: bytes, problem: str) -> None:
+        """Set a loose row's file aside."""
+        self.damaged.append(set_aside(self.store, f"{self.folder}/{place.file}", content, problem))
+
+    def note(self, error: Gone | Damaged) -> None:
+        """Remember what a segment lost."""
+        if isinstance(error, Damaged):
+            self.damaged.append(error.damage)
+
+    def _in_segments(self) -> Places:
+        indices = self._over_segments(self.segments.index)
+        if tuple(indices) != self._compacted[0]:
+            found: Places = {}
+            for name, index in indices.items():
+                for key, place in _places(name, index):
+                    found[key] = (*found[key], place) if key in found else (place,)
+            self._compacted = tuple(indices), found
+        return self._compacted[1]
+
+    def _gathered(
+        self, keys: Mapping[str, None], rule: str | None, without: tuple[str, ...] | None
+    ) -> dict[str, R]:
+        """Rows by key; ``without`` None reads the files and builds no row."""
+        found: dict[str, R] = {}
+        left = set(keys)
+        for _ in range(TRIES):
+            places = self.places() if left else {}
+            wanted = {key: candidates(places[key], self.done, rule) for key in left if key in places}
+            rows, gone = self._read(wanted, without)
+            for row in rows:
+                known = found.get(row.key)
+                if row.key not in gone and (known is None or row.finished > known.finished):
+                    found[row.key] = row
+            if not gone:
+                return found
+            left = gone
+        raise self._restless()
+
+    def _read(
+        self, wanted: Mapping[str, list[Place]], without: tuple[str, ...] | None
+    ) -> tuple[list[R], set[str]]:
+        """Rows, loose ones first, and the keys of which a file was gone or damaged."""
+        loose = [(key, place) for key, places in wanted.items() for place in places if place.loose]
+        rows: list[R] = []
+        gone: set[str] = set()
+        for (key, place), content in zip(loose, self.contents([p for _, p in loose]), strict=True):
+            try:
+                row = None if content is None else self.from_parquet(content)
+            except Unreadable as error:
+                assert content is not None
+                self.put_aside(place, content, str(error))
+                row = None
+            if row is None:
+                gone.add(key)
+            else:
+                rows.append(row)
+        numbers: dict[str, dict[int, str]] = {}
+        for key, places in wanted.items():
+            for place in places:
+                if not place.loose:
+                    numbers.setdefault(place.file.removeprefix("segments/"), {})[place.row] = key
+        for name, keys in numbers.items():
+            try:
+                for table in self.segments.rows(name, keys, without or ()):
+                    rows += [] if without is None else self.columns.rows(table)
+            except (Gone, Damaged) as error:
+                self.note(error)
+                gone |= set(keys.values())
+        return rows, gone
+
+    def _stands(self, key: str, status: str, rule: str) -> bool:
+        """Whether a row of the key is there, and reads, that one of this status does not replace."""
+        first = [loose_name(done, key) for done in self.done]
+        if status == PRUNED:
+            first.append(loose_name(PRUNED, key, rule))
+        if not any(self.store.exists(f"{self.folder}/{name}") for name in first):
+            compacted = self._compacted_rows(key)
+            if not any(s in self.done or (s == PRUNED == status and r == rule) for s, r in compacted):
+                return False
+        held = self.read([key], rule=rule if status == PRUNED else "")
+        return bool(held) and (held[0].status in self.done or status == held[0].status == PRUNED)
+
+    def _compacted_rows(self, key: str) -> list[tuple[str, str]]:
+        """Status and rule of the rows of a key that are in segments."""
+
+        def rows_in(name: str) -> list[tuple[str, str]]:
+            index = self.segments.index(name)
+            slices = [index.slice(number, 1) for number in self.segments.find(key, name)]
+            return [(place.status, place.rule) for one in slices for _, place in _places(name, one)]
+
+        return [row for rows in self._over_segments(rows_in).values() for row in rows]
+
+    def _over_segments(self, read: Callable[[str], T]) -> dict[str, T]:
+        """What is read of each segment, by its name; all is read again where they are merged meanwhile."""
+        for _ in range(TRIES):
+            bad = self._bad()
+            names = [name for name in self.segments.names() if f"segments/{name}" not in bad]
+            try:
+                return {name: read(name) for name in names}
+            except (Gone, Damaged) as error:
+                self.note(error)
+        raise self._restless()
+
+    def _clear(self, status: str, key: str, but: str) -> None:
+        """Remove the loose rows of a key with a status, but one."""
+        for name in self.store.names(f"{self.folder}/{status}"):
+            if name.startswith(key) and f"{status}/{name}" != but:
+                known = parsed(status, name)
+                if known is not None and known[0] == key:
+                    self.store.remove(f"{self.folder}/{status}/{name}")
+
+    def _bad(self) -> set[str]:
+        """Damaged files that stayed where they are, since the store takes no writes."""
+        return {one.file.removeprefix(f"{self.folder}/") for one in self.damaged if not one.kept}
+
+    def _restless(self) -> OSError:
+        return OSError(errno.EBUSY, "files go away faster than they are read", self.store.path(self.folder))
 
 
-def _column(value: Any, kind: str) -> Any:
-    """A field as its column holds it: maps as pairs."""
-    if kind == "json":
-        return json.dumps(value, sort_keys=True)
-    if kind == "map":
-        return list(value.items())
-    return [list(one.items()) for one in value] if kind == "maps" else value
-
-
-def _value(value: Any, kind: str) -> Any:
-    if kind == "json":
-        return json.loads(value)
-    if kind == "map":
-        return dict(value)
-    return [dict(one) for one in value] if kind == "maps" else value
+def _places(name: str, index: pa.Table) -> Iterable[tuple[str, Place]]:
+    """Key and place of the rows of a segment from its index."""
+    known = {text: text for text in ("", *index.column("status").unique().to_pylist())}
+    count = index.num_rows
+    status = [known[s] for s in index.column("status").to_pylist()]
+    rule = index.column("rule").to_pylist() if "rule" in index.column_names else [""] * count
+    finished = index.column("finished").to_pylist()
+    places = map(Place, status, rule, finished, [f"segments/{name}"] * count, range(count))
+    return zip(index.column("key").to_pylist(), places, strict=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from engine.errors import InputError
 from orchestrator.planning.cells import seeds_of
@@ -199,24 +199,45 @@ def failure_mark(row: Row, metric: MetricLike | None = None) -> str:
 
 
 def check_comparable(rows: Iterable[Row]) -> None:
-    """Refuse rows whose numbers must not stand in one table.
+    """Refuse rows whose numbers must not stand in one table, their evaluations' included.
 
     Raises:
         InputError: two engine contracts, or one data set under the same settings with two contents.
     """
-    rows = list(rows)
-    _one(rows, lambda row: "", lambda row: str(row.contract), "contract")
-    _one(rows, _data_settings, lambda row: row.data_hash, "data_hash")
+    sources = [source for row in rows for source in _sources(row)]
+    _one(sources, lambda source: "", lambda source: source.contract, "contract")
+    _one(sources, lambda source: source.data, lambda source: source.data_hash, "data_hash")
 
 
-def _one(rows: list[Row], group: Callable[[Row], str], value: Callable[[Row], str], name: str) -> None:
-    seen: dict[str, Row] = {}
-    for row in rows:
-        first = seen.setdefault(group(row), row)
-        if value(row) != value(first):
+class _Source(NamedTuple):
+    """Where numbers come from: a trial, or an evaluation of it; what an old row does not say is empty."""
+
+    name: str
+    contract: str
+    data: str
+    data_hash: str
+
+
+def _sources(row: Row) -> Iterator[_Source]:
+    trial, data = f"trial {row.key[:12]}", _data_settings(row)
+    yield _Source(trial, str(row.contract), data, row.data_hash)
+    for label, one in row.evaluations.items():
+        contract = str(one.contract) if one.contract else ""
+        yield _Source(f"{label} of {trial}", contract, data, one.data_hash)
+
+
+def _one(
+    sources: list[_Source], group: Callable[[_Source], str], value: Callable[[_Source], str], name: str
+) -> None:
+    seen: dict[str, _Source] = {}
+    for source in sources:
+        if not value(source):
+            continue
+        first = seen.setdefault(group(source), source)
+        if value(source) != value(first):
             raise InputError(
                 name,
-                f"{value(first)[:12]} of trial {first.key[:12]}, {value(row)[:12]} of trial {row.key[:12]}",
+                f"{value(first)[:12]} of {first.name}, {value(source)[:12]} of {source.name}",
                 "one for all rows of a table; run the sweep again to compute all of them anew",
             )
 

@@ -21,8 +21,8 @@ POINT = "point"
 
 def check(sweep: Sweep) -> list[Problem]:
     """Everything that contradicts itself in a sweep whose blocks are legal one by one."""
-    checks = (_seeds, _axes, _zips, _twice, _metrics, _search, _budget, _reports, replicate_problems,
-              price_problems)  # fmt: skip
+    checks = (_seeds, _axes, _zips, _twice, _metrics, _search, _budget, _scheduler, _reports,
+              replicate_problems, price_problems)  # fmt: skip
     return [problem for one in checks for problem in one(sweep)]
 
 
@@ -168,6 +168,17 @@ def _budget(sweep: Sweep) -> Iterator[Problem]:
         yield Problem(
             ("budget", "trials"), illegal(trials, f"a whole number >= {seeds}, the seeds of one cell")
         )
+
+
+def _scheduler(sweep: Sweep) -> Iterator[Problem]:
+    """It compares trials after every epoch, by what they measure then."""
+    if sweep.scheduler is None:
+        return
+    known = [name for name in trial_metrics(_attacks(sweep)) if name.startswith("val.")]
+    if sweep.watched not in known:
+        place: Where = ("scheduler", "metric") if sweep.scheduler.metric else ("scheduler",)
+        legal = f"a metric of every epoch, scheduler: {{metric: ...}}; {did_you_mean(sweep.watched, known)}"
+        yield Problem(place, illegal(sweep.watched, legal))
 
 
 def _reports(sweep: Sweep) -> Iterator[Problem]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, field_validator
 from ruamel.yaml.error import YAMLError
@@ -12,13 +13,16 @@ from ruamel.yaml.error import YAMLError
 from engine.config import Keep, Trial
 from engine.evaluations.base import EvaluationConfig
 from engine.settings import Flag, Frozen
-from orchestrator.records.metrics import label_of
+from orchestrator.records.metrics import label_of, lower_is_better
 from orchestrator.sweepfile import overrides as setting
 from orchestrator.sweepfile.checks import check
 from orchestrator.sweepfile.evaluations import named, resolve
+from orchestrator.sweepfile.notify import Notify, withhold
 from orchestrator.sweepfile.parts import Budget, Failures, Metric, Report, Resources, Searched
 from orchestrator.sweepfile.problems import Problem, Source, SweepError, of_validation, show, within
 from orchestrator.sweepfile.replicates import Published, Seeds, Sequential
+from orchestrator.sweepfile.schedulers import Scheduler
+from orchestrator.sweepfile.schedulers import named as one_word
 from orchestrator.sweepfile.yaml_file import YamlError, read
 
 Values = Annotated[tuple[Any, ...], Field(min_length=1)]
@@ -44,6 +48,7 @@ class Sweep(Frozen):
             them where a decision needs them.
         published: published values of the metric, each with the margin within which it is reproduced.
         metric: what cells are judged by. resources: what one trial takes. budget: when to stop.
+        scheduler: ends trials early that do worse than others: ``asha``, ``hyperband``, ``median``.
         failures: how many are borne before a trial, a node or the sweep is given up.
         evaluations: what is done with the trained weights of every trial: attacks, landscapes; each a row
             of its own, made without training anything again.
@@ -51,6 +56,7 @@ class Sweep(Frozen):
         keep: which checkpoints stay when a trial is done; at least those that the evaluations need.
         allow_test_selection: let a search choose by a test metric; every report then says so.
         plugins: Python files with the user's own components, relative to the sweep file.
+        notify: which moments of a run are told to a webhook.
 
     >>> sweep = from_dict({"name": "a", "trial": {"data": "digits"}, "seeds": 2})
     >>> sweep.seeds, sweep.metric.name
@@ -71,6 +77,9 @@ class Sweep(Frozen):
     resources: Resources = Resources()
     budget: Budget = Budget()
     failures: Failures = Failures()
+    scheduler: Annotated[
+        Scheduler | None, BeforeValidator(one_word, json_schema_input_type=Scheduler | str | None)
+    ] = None
     evaluations: tuple[
         Annotated[dict[str, Any], BeforeValidator(named, json_schema_input_type=dict[str, Any] | str)], ...
     ] = ()
@@ -79,11 +88,13 @@ class Sweep(Frozen):
     keep: Keep = "none"
     allow_test_selection: Flag = False
     plugins: tuple[str, ...] = ()
+    notify: Notify = Notify()
 
     _folder: Path = PrivateAttr(default=Path())
     _text: str = PrivateAttr(default="")
     _source: Source = PrivateAttr(default=Source())
     _asked: tuple[EvaluationConfig, ...] = PrivateAttr(default=())
+    _webhook: str = PrivateAttr(default="")
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -110,6 +121,28 @@ class Sweep(Frozen):
     def asked(self) -> tuple[EvaluationConfig, ...]:
         """The evaluations that are asked for, each with its label."""
         return self._asked
+
+    @property
+    def watched(self) -> str:
+        """The metric that the scheduler compares trials by; empty without a scheduler."""
+        return (self.scheduler.metric or self.metric.name) if self.scheduler else ""
+
+    @property
+    def rule(self) -> str:
+        """Digest of the scheduler's settings; empty without one."""
+        return self.scheduler.digest(self.watched, self.better) if self.scheduler else ""
+
+    @property
+    def better(self) -> Literal["max", "min"]:
+        """Whether more or less of the watched metric is better."""
+        if self.watched == self.metric.name:
+            return self.metric.mode
+        return "min" if lower_is_better(self.watched) else "max"
+
+    @property
+    def webhook(self) -> str:
+        """The address that ``notify.url`` gave, which is a secret; empty where the file has none."""
+        return self._webhook
 
     @property
     def source(self) -> Source:
@@ -165,14 +198,16 @@ def from_dict(mapping: Mapping[str, Any], folder: str | Path = ".") -> Sweep:
 
 
 def _checked(content: dict[str, Any], folder: Path, text: str, source: Source) -> Sweep:
+    webhook, text, places, wrong = withhold(content, text, source.overrides)
+    source = replace(source, overrides=places)
     try:
         sweep = Sweep.model_validate(content)
     except ValidationError as error:
         source.fail(map(_hinted, of_validation(error, within(Sweep), content)))
         raise
-    sweep._folder, sweep._text, sweep._source = folder, text, source
+    sweep._folder, sweep._text, sweep._source, sweep._webhook = folder, text, source, webhook
     sweep._asked = resolve(sweep)
-    source.fail(check(sweep))
+    source.fail([*wrong, *check(sweep)])
     return sweep.model_copy(update={"metric": _measured(sweep)})
 
 

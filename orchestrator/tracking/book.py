@@ -8,8 +8,8 @@ doubled. A run that disagrees with the ledger is replaced, for MLflow cannot tak
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,28 @@ from orchestrator.reports.draw import Drawing
 from orchestrator.reports.facts import progress
 from orchestrator.reports.summary import MetricLike, chosen_rows, summarise
 from orchestrator.reports.words import in_line, labels_text, slug
-from orchestrator.tracking.mlflow_store import Client, Known, Value, finite, metric_name
+from orchestrator.tracking.mlflow_store import (
+    PARENT,
+    Client,
+    Conflict,
+    Known,
+    Value,
+    finite,
+    metric_name,
+    now_ms,
+)
 from orchestrator.tracking.record import (
     ENDED,
     EVALUATION,
-    Epochs,
     agree,
+    as_kept,
     cell_metrics,
     columns_of,
     digest,
     epochs_of,
     evaluation_tags,
-    finals,
     is_final,
+    lacking,
     measured,
     moment,
     outdated,
@@ -43,7 +52,9 @@ from orchestrator.tracking.record import (
     tracked_mark,
 )
 
-PARENT = "mlflow.parentRunId"
+TOGETHER = 25
+"""Trials or cells that are told in one transaction; MLflow's pages wait for it, about half a second."""
+
 WAITING = "SCHEDULED"
 """MLflow's status of a run that waits for trials."""
 
@@ -66,33 +77,53 @@ class Book:
     ) -> None:
         self.client, self.name, self.metric, self.seeds = client, name, metric, seeds
         self.labels = shared_labels(points)
+        self.reload()
+
+    def reload(self) -> None:
+        """Look at what MLflow holds."""
+        client, name = self.client, self.name
         self.sweep_id = client.experiment(name)
         self.trials_id = client.experiment(f"{name}/trials")
         self.trials = client.runs(self.trials_id, "key")
         self.cells = client.runs(self.sweep_id, "cell")
         self.epochs: dict[str, dict[int, dict[str, float]]] = {}
-        parents = client.runs(self.sweep_id, "sweep")
+        parents = client.runs(self.sweep_id, "sweep", "sweep")
         self.parent = parents.get(name) or self._new_parent()
+
+    def each(self, act: Callable[[Any], object], whole: Iterable[Any]) -> None:
+        """Do something for each of many, in few transactions.
+
+        Args:
+            act: tells MLflow of one. whole: all of them.
+        """
+        for some in batched(whole, TOGETHER):
+            try:
+                with self.client.together():
+                    for one in some:
+                        act(one)
+            except Conflict:
+                self.reload()
+                for one in some:
+                    act(one)
 
     def begin(self) -> None:
         """The sweep runs."""
-        self._set_status(self.parent, "RUNNING")
+        self.client.log(self.parent, status="RUNNING")
 
     def pause(self) -> None:
         """The sweep runs no longer; nothing changes where its end was told."""
         if self.parent.status == "RUNNING":
-            self._set_status(self.parent, WAITING)
+            self.client.log(self.parent, status=WAITING)
 
     def start(self, key: str, cell: str, labels: Mapping[str, Any], seed: int) -> Known:
         """The run of a trial that trains now; an earlier attempt's run is taken up again."""
         run = self.trials.get(key)
         if run is None:
-            run = self._new_trial(key, cell, labels, seed, _now())
+            run = self._new_trial(key, cell, labels, seed, now_ms())
             self.client.log(run, params=self._params(cell, seed))
             return run
         if run.status != "RUNNING":
-            self._set_status(run, "RUNNING")
-            self.client.log(run, tags={"status": "running", "tracked": "no"})
+            self.client.log(run, tags={"status": "running", "tracked": "no"}, status="RUNNING")
         return run
 
     def epoch(self, key: str, reports: Iterable[tuple[int, Mapping[str, float], int]]) -> None:
@@ -105,7 +136,7 @@ class Book:
         ]
         if values:
             self.client.log(run, values)
-        known.update(_as_kept({epoch: measured(metrics) for epoch, metrics, _ in fresh}))
+        known.update(as_kept({epoch: measured(metrics) for epoch, metrics, _ in fresh}))
 
     def finish(self, row: Row) -> None:
         """Make the run of a trial say what its row and its evaluations say."""
@@ -133,9 +164,10 @@ class Book:
     def _finish(self, row: Row) -> None:
         run = self.trials.get(row.key)
         if run is not None and run.tags.get("tracked") == tracked_mark(row):
-            self._set_status(run, ENDED[row.status])
+            if run.status != ENDED[row.status]:
+                self.client.log(run, status=ENDED[row.status], end=times(row)[1])
             return
-        labels, history = self.labels.get(row.cell, {}), _as_kept(epochs_of(row))
+        labels, history = self.labels.get(row.cell, {}), as_kept(epochs_of(row))
         known = self._logged(row.key, run) if run is not None else {}
         wanted = self._params(row.cell, row.seed)
         if run is not None and not (agree(known, history) and run.params == wanted):
@@ -144,9 +176,10 @@ class Book:
         start, end = times(row)
         if run is None:
             run = self._new_trial(row.key, row.cell, labels, row.seed, start)
-        self.client.log(run, _lacking(row, history, known), wanted, row_tags(row))
-        self.client.end(run, ENDED[row.status], end)
-        self.epochs[row.key] = history
+        self.client.log(
+            run, lacking(row, history, known, run.metrics), wanted, row_tags(row), ENDED[row.status], end
+        )
+        self.epochs.pop(row.key, None)  # asked of MLflow should the row ever change
 
     def cell(self, cell: str, rows: Sequence[Row]) -> None:
         """Make the run of a cell say what its rows say; a run with nothing to change is left alone."""
@@ -160,15 +193,14 @@ class Book:
             run = None
         if run is None:
             tags = {"kind": "cell", "cell": cell, PARENT: self.parent.id}
-            run = self.client.create(self.sweep_id, labels_text(labels) or "base trial", _now(), tags)
+            run = self.client.create(self.sweep_id, labels_text(labels) or "base trial", now_ms(), tags)
             self.cells[cell] = run
-        when = _now()
+        when = now_ms()
         changed = [Value(k, v, when) for k, v in wanted.items() if run.metrics.get(k) != v]
         tags = {"shown": in_line(summary, self.metric), "failures": summary.mark}
         fresh = {key: value for key, value in tags.items() if run.tags.get(key, "") != value}
-        if changed or fresh or run.params != params:
-            self.client.log(run, changed, params, fresh)
-        self._set_status(run, WAITING if summary.missing else "FINISHED" if summary.n else "FAILED")
+        status = WAITING if summary.missing else "FINISHED" if summary.n else "FAILED"
+        self.client.log(run, changed, params, fresh, status)
 
     def sweep(
         self,
@@ -182,7 +214,7 @@ class Book:
         keys = list(dict.fromkeys(point.cell for point in points))
         counts = progress(keys, chosen_rows(keys, rows, self.seeds), self.seeds)
         wanted = {f"trials.{state}": float(count) for state, count in counts.items()}
-        when = _now()
+        when = now_ms()
         values = [
             Value(k, v, when) for k, v in wanted.items() if self.parent.metrics.get(metric_name(k)) != v
         ]
@@ -195,18 +227,16 @@ class Book:
             self.client.files(self.parent, files, "report")
         tags = {**about, "artifacts": carried}
         fresh = {key: value for key, value in tags.items() if self.parent.tags.get(key) != value}
-        if values or fresh:
-            self.client.log(self.parent, values, tags=fresh)
-        self._set_status(self.parent, WAITING if counts["not run"] else "FINISHED")
+        status = WAITING if counts["not run"] else "FINISHED"
+        self.client.log(self.parent, values, tags=fresh, status=status)
 
     def stop(self, key: str) -> None:
         """Close the run of a trial that was interrupted; it is taken up again when the trial is."""
         if self.trials[key].status == "RUNNING":
-            self.client.log(self.trials[key], tags={"status": "stopped"})
-            self.client.end(self.trials[key], "KILLED")
+            self.client.log(self.trials[key], tags={"status": "stopped"}, status="KILLED")
 
     def _new_parent(self) -> Known:
-        return self.client.create(self.sweep_id, self.name, _now(), {"kind": "sweep", "sweep": self.name})
+        return self.client.create(self.sweep_id, self.name, now_ms(), {"kind": "sweep", "sweep": self.name})
 
     def _new_trial(self, key: str, cell: str, labels: Mapping[str, Any], seed: int, start: int) -> Known:
         labels = self.labels.setdefault(cell, dict(labels))
@@ -230,10 +260,6 @@ class Book:
             self.epochs[key] = found
         return self.epochs[key]
 
-    def _set_status(self, run: Known, status: str) -> None:
-        if status != run.status:
-            self.client.set_status(run, status)
-
     def _curve(self, drawing: Drawing, when: int) -> list[Value]:
         """Points of curves that the parent lacks, of complete cells; steps are whole, so every x must be."""
         values = []
@@ -249,22 +275,8 @@ class Book:
         return values
 
 
-def _lacking(row: Row, history: Epochs, known: Epochs) -> list[Value]:
-    """What a run lacks of its row; epochs are spread evenly over the time that the trial took."""
-    (start, end), last = times(row), max(history, default=1)
-    values = [
-        Value(name, value, start + (end - start) * epoch // last, epoch)
-        for epoch, metrics in history.items()
-        for name, value in metrics.items()
-        if name not in known.get(epoch, {})
-    ]
-    return values + [Value(name, value, end, last) for name, value in finals(row).items()]
-
-
-def _as_kept(history: Epochs) -> dict[int, dict[str, float]]:
-    """A history with names and numbers as MLflow keeps them."""
-    return {e: {metric_name(n): finite(v) for n, v in metrics.items()} for e, metrics in history.items()}
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
+def batched(whole: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """In lists of a size, the last one shorter."""
+    rest = iter(whole)
+    while some := list(islice(rest, size)):
+        yield some

@@ -10,11 +10,16 @@ import logging
 import os
 import re
 import sys
+import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from orchestrator.tracking import bulk
 
 BATCH = 1000
 """Metrics, params and tags together that MLflow takes in one call (``mlflow.utils.validation``)."""
@@ -31,8 +36,14 @@ PATIENCE = {
 }
 """Set where the user has not: by default MLflow keeps trying for minutes, reports usage, prints addresses."""
 
+PARENT = "mlflow.parentRunId"
+"""Tag by which MLflow nests runs."""
+
 TABLES = "mlflow.loggedArtifacts"
 """Tag by which MLflow's pages know an artifact for a table."""
+
+CLOSED = ("FINISHED", "FAILED", "KILLED")
+"""Statuses of a run that has ended."""
 
 NOISY = ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "urllib3.connectionpool")
 
@@ -56,6 +67,10 @@ class Known:
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Conflict(RuntimeError):
+    """A value that the database has already, inside a transaction of many; each alone will do."""
 
 
 def default_uri(store: Path) -> str:
@@ -88,9 +103,11 @@ class Client:
         # MLflow on SQLAlchemy 2.1; as an error (python -W error) it would break its mappers for good
         warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
         for name in NOISY:  # after the import, which sets levels of its own
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # a refusal is raised, and told once
         self.mlflow = MlflowClient(tracking_uri=uri)
         self.artifact_root = artifact_root
+        self.database = bulk.database(self.mlflow)
+        self._joined = False
 
     def experiment(self, name: str) -> str:
         """Id of the experiment of this name, made when there is none, restored when it was deleted."""
@@ -102,23 +119,36 @@ class Client:
         location = f"{self.artifact_root.rstrip('/')}/{name}" if self.artifact_root else None
         return str(self.mlflow.create_experiment(name, location))
 
-    def runs(self, experiment: str, tag: str) -> dict[str, Known]:
-        """Runs of an experiment that are not deleted, by the value of a tag; the oldest of several."""
+    def runs(self, experiment: str, tag: str, kind: str = "") -> dict[str, Known]:
+        """Runs of an experiment that are not deleted, by the value of a tag; the oldest of several.
+
+        The others are deleted: they were made when the answer to a call was lost. kind: only those of it.
+        """
+        wanted = f"tags.kind = '{kind}'" if kind else ""
         found: dict[str, Known] = {}
+        doubles: list[Known] = []
         token: str | None = None
         while True:
             page = self.mlflow.search_runs(
-                [experiment], order_by=["attributes.start_time ASC"], max_results=PAGE, page_token=token
+                [experiment],
+                wanted,
+                order_by=["attributes.start_time ASC"],
+                max_results=PAGE,
+                page_token=token,
             )
             for run in page:
                 if tag in run.data.tags:
                     known = Known(
                         run.info.run_id, run.info.status, run.data.tags, run.data.params, run.data.metrics
                     )
-                    found.setdefault(run.data.tags[tag], known)
+                    if found.setdefault(run.data.tags[tag], known) is not known:
+                        doubles.append(known)
             token = page.token
             if not token:
-                return found
+                break
+        for double in doubles:
+            self.delete(double)
+        return found
 
     def create(self, experiment: str, name: str, start: int, tags: Mapping[str, str]) -> Known:
         """A new run. start: milliseconds since 1970."""
@@ -135,42 +165,95 @@ class Client:
         values: Sequence[Value] = (),
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
+        status: str | None = None,
+        end: int | None = None,
     ) -> None:
-        """Log in one call, or more where MLflow's limits ask for it (its client cuts them up).
+        """Log what a run lacks, and set its status: in one transaction, or in as few calls as MLflow takes.
 
-        Tags go last, so that they can say "all is there".
+        Tags and the status go last, so that they can say "all is there".
+
+        Args:
+            run: which. values: not logged before. params: those that it has are passed over.
+            tags: in place of those of the same name. status: None, or the run's, leaves it.
+            end: when it ended, in milliseconds since 1970; now where that is left out.
         """
-        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.entities import Metric
 
         metrics = [Metric(metric_name(v.name), finite(v.value), v.time, v.step) for v in values]
         fresh = {key: value for key, value in (params or {}).items() if run.params.get(key) != value}
-        new_params = [Param(key, value) for key, value in fresh.items()]
-        new_tags = [RunTag(key, value) for key, value in (tags or {}).items()]
+        status = None if status == run.status and end is None else status
+        if not (metrics or fresh or tags or status):
+            return
+        if status in CLOSED and end is None:
+            end = now_ms()
+        if not self._at_once(run, metrics, fresh, tags or {}, status, end):
+            self._in_parts(run, metrics, fresh, tags or {}, status, end)
+        run.params.update(fresh)
+        run.tags.update(tags or {})
+        run.metrics.update({metric_name(v.name): v.value for v in values})
+        run.status = status or run.status
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """One transaction for all that is told inside the block, where the database is at hand.
+
+        Raises:
+            Conflict: the database holds some of it already; nothing was written, and every :class:`Known`
+                that was touched is void.
+        """
+        self._joined = self.database is not None
+        try:
+            with bulk.together(self.database):
+                yield
+        finally:
+            self._joined = False
+
+    def _at_once(self, run: Known, metrics: Sequence[Any], params: Mapping[str, str], *more: Any) -> bool:
+        """In the database itself; False where that is not at hand, or holds some of it already."""
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import IntegrityError
+
+        if self.database is None or set(params) & set(run.params):
+            return False
+        try:
+            bulk.write(self.database, run.id, metrics, params, *more)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":  # not an outage: a value that the database has
+                raise
+            if self._joined:
+                raise Conflict(str(error)) from error
+            return False
+        except IntegrityError as error:  # as it comes inside a transaction of many
+            raise Conflict(str(error)) from error
+        return True
+
+    def _in_parts(
+        self,
+        run: Known,
+        metrics: Sequence[Any],
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        status: str | None,
+        end: int | None,
+    ) -> None:
+        """By MLflow's own calls; its client cuts up what is too much for one."""
+        from mlflow.entities import Param, RunTag
+
+        new_params = [Param(key, value) for key, value in params.items()]
+        new_tags = [RunTag(key, value) for key, value in tags.items()]
         if len(metrics) + len(new_params) + len(new_tags) <= BATCH:
             self.mlflow.log_batch(run.id, metrics, new_params, new_tags)
         else:
             self.mlflow.log_batch(run.id, metrics, new_params)
             self.mlflow.log_batch(run.id, tags=new_tags)
-        run.params.update(fresh)
-        run.tags.update(tags or {})
-        run.metrics.update({metric_name(v.name): v.value for v in values})
+        if status in CLOSED:
+            self.mlflow.set_terminated(run.id, status, end)
+        elif status is not None:
+            self.mlflow.update_run(run.id, status=status)
 
     def history(self, run: Known, name: str) -> list[tuple[int, float]]:
         """(step, value) of all that was logged of a metric."""
         return [(m.step, m.value) for m in self.mlflow.get_metric_history(run.id, metric_name(name))]
-
-    def end(self, run: Known, status: str, time: int | None = None) -> None:
-        """Close a run as ``FINISHED``, ``FAILED`` or ``KILLED``."""
-        self.mlflow.set_terminated(run.id, status, time)
-        run.status = status
-
-    def set_status(self, run: Known, status: str) -> None:
-        """Close a run, or make it a running or waiting (``SCHEDULED``) one again."""
-        if status in ("FINISHED", "FAILED", "KILLED"):
-            self.end(run, status)
-            return
-        self.mlflow.update_run(run.id, status=status)
-        run.status = status
 
     def files(self, run: Known, paths: Iterable[Path], folder: str) -> None:
         """Upload files as artifacts."""
@@ -193,6 +276,11 @@ class Client:
         run.tags[TABLES] = f'{tables}"{name}"'
 
 
+def now_ms() -> int:
+    """The time in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
 def public(uri: str) -> str:
     """A tracking URI without the user and password in it.
 
@@ -202,6 +290,7 @@ def public(uri: str) -> str:
     return re.sub(r"(?<=://)[^/@]*@", "", uri)
 
 
+@cache
 def metric_name(text: str) -> str:
     """A metric's name with what MLflow does not take replaced.
 

@@ -23,6 +23,7 @@ from orchestrator.reports.summary import (
     summarise,
 )
 from orchestrator.reports.words import label_text
+from orchestrator.tracking.mlflow_store import Value, finite, metric_name
 
 Checkpoint = Literal["best", "last"]
 Epochs = Mapping[int, Mapping[str, float]]
@@ -116,6 +117,27 @@ def times(row: Row) -> tuple[int, int]:
     """Start and end of a trial, in milliseconds since 1970."""
     end = moment(row.finished)
     return end - int(1000 * row.timings.get("total", 0.0)), end
+
+
+def lacking(row: Row, history: Epochs, known: Epochs, held: Mapping[str, float]) -> list[Value]:
+    """What a run lacks of its row; epochs are spread evenly over the time that the trial took."""
+    (start, end), last = times(row), max(history, default=1)
+    values = [
+        Value(name, value, start + (end - start) * epoch // last, epoch)
+        for epoch, metrics in history.items()
+        for name, value in metrics.items()
+        if name not in known.get(epoch, {})
+    ]
+    return values + [
+        Value(name, value, end, last)
+        for name, value in finals(row).items()
+        if held.get(metric_name(name)) != finite(value)
+    ]
+
+
+def as_kept(history: Epochs) -> dict[int, dict[str, float]]:
+    """A history with names and numbers as MLflow keeps them."""
+    return {e: {metric_name(n): finite(v) for n, v in metrics.items()} for e, metrics in history.items()}
 
 
 def row_tags(row: Row) -> dict[str, str]:

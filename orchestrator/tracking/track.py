@@ -83,11 +83,11 @@ def complete(
     book.labels = shared_labels(points)
     keys = list(dict.fromkeys(point.cell for point in points))
     by_cell: dict[str, list[Row]] = {key: [] for key in keys}
-    for row in chosen_rows(keys, rows, book.seeds):
-        book.finish(row)
+    chosen = chosen_rows(keys, rows, book.seeds)
+    book.each(book.finish, chosen)
+    for row in chosen:
         by_cell[row.cell].append(row)
-    for cell, its_rows in by_cell.items():
-        book.cell(cell, its_rows)
+    book.each(lambda cell: book.cell(cell, by_cell[cell]), by_cell)
     about = {
         "metric": f"{book.metric.checkpoint}.{book.metric.name}",
         "mode": book.metric.mode,

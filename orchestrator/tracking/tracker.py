@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from orchestrator.planning.job import Job, Outcome
 from orchestrator.records.row import Row
 from orchestrator.reports.layout import ReportLike
 from orchestrator.reports.summary import MetricLike
+from orchestrator.tracking.acts import Act, Epoch, slim, tell_all
 from orchestrator.tracking.book import Book
 from orchestrator.tracking.mlflow_store import Client, public
 from orchestrator.tracking.track import complete, trouble
@@ -30,21 +30,8 @@ PAUSE = 30.0
 CAPACITY = 10_000
 """Epochs that wait at most; beyond it they are dropped, for the row brings them again."""
 
-
-@dataclass(frozen=True)
-class _Epoch:
-    key: str
-    epoch: int
-    metrics: Mapping[str, float]
-    time: int
-
-
-@dataclass(frozen=True)
-class _Act:
-    """Anything but an epoch. final: worth a try even when MLflow has just failed."""
-
-    do: Callable[[Book], None]
-    final: bool = False
+CELLS_SECONDS = 5.0
+"""Least time between two updates of the cells' runs while trials go on ending."""
 
 
 class Tracker:
@@ -81,13 +68,15 @@ class Tracker:
         self._open: Callable[[], Book] = lambda: Book(Client(uri, artifact_root), name, points, metric, seeds)
         self._rows: dict[str, dict[str, Row]] = {}
         for row in rows:
-            self._rows.setdefault(row.cell, {})[row.key] = row
+            self._rows.setdefault(row.cell, {})[row.key] = slim(row)
+        self._stale: dict[str, None] = {}
+        self._cells_told = 0.0
         self._running: set[str] = set()
         self._book: Book | None = None
         self._asleep_until = 0.0
-        self._events: deque[_Epoch | _Act] = deque()
+        self._events: deque[Epoch | Act] = deque()
         self._wake = threading.Condition()
-        self._closing = False
+        self._closing = self._given_up = False
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -98,29 +87,29 @@ class Tracker:
             self._running.add(key)
             book.start(key, cell, labels, seed)
 
-        self._put(_Act(act))
+        self._put(Act(act, key))
 
     def epoch(self, key: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """A trial ended an epoch, counted from 1."""
-        self._put(_Epoch(key, epoch, dict(metrics), time.time_ns() // 1_000_000))
+        self._put(Epoch(key, epoch, dict(metrics), time.time_ns() // 1_000_000))
 
     def finished(self, row: Row) -> None:
         """A trial is done."""
-        self.finished_as(lambda: row)
+        self.finished_as(row.key, lambda: row)
 
-    def finished_as(self, read: Callable[[], Row | None]) -> None:
-        """A trial is done; its row is read in the tracker's thread."""
+    def finished_as(self, key: str, read: Callable[[], Row | None]) -> None:
+        """A trial is done; its row is read in the tracker's thread, and none waits there."""
 
         def act(book: Book) -> None:
             found = read()
             if found is None:
                 return
-            self._running.discard(found.key)
-            self._rows.setdefault(found.cell, {})[found.key] = found
+            self._running.discard(key)
+            self._rows.setdefault(found.cell, {})[key] = slim(found)
+            self._stale[found.cell] = None
             book.finish(found)
-            book.cell(found.cell, list(self._rows[found.cell].values()))
 
-        self._put(_Act(act))
+        self._put(Act(act, key, ends=True))
 
     def stopped(self, key: str) -> None:
         """A trial was interrupted and has no row."""
@@ -129,7 +118,7 @@ class Tracker:
             self._running.discard(key)
             book.stop(key)
 
-        self._put(_Act(act))
+        self._put(Act(act, key))
 
     def complete(
         self,
@@ -144,8 +133,9 @@ class Tracker:
 
         def act(book: Book) -> None:
             complete(book, points, rows, reports, files, description, test_selection)
+            self._stale.clear()
 
-        self._put(_Act(act, final=True))
+        self._put(Act(act, final=True))
 
     def close(self, timeout: float = 30.0) -> bool:
         """Wait for what is still to be told, at most ``timeout`` seconds.
@@ -158,43 +148,61 @@ class Tracker:
             self._wake.notify()
         self._thread.join(timeout)
         if self._thread.is_alive():
+            self._given_up = True
             self._warn(f"MLflow at {public(self._uri)} did not take everything within {timeout:g} s")
         return not self.problem
 
-    def _put(self, event: _Epoch | _Act) -> None:
+    def _put(self, event: Epoch | Act) -> None:
         with self._wake:
-            if isinstance(event, _Act) or len(self._events) < CAPACITY:
+            if isinstance(event, Act) or len(self._events) < CAPACITY:
                 self._events.append(event)
                 self._wake.notify()
 
     def _work(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: bool(self._events) or self._closing)
+                self._wake.wait_for(lambda: bool(self._events) or self._closing, self._until_cells())
                 events, closing = list(self._events), self._closing
                 self._events.clear()
             if closing and not events:
                 break
             self._tell(events)
-        self._tell([_Act(self._stop_all)] if self._book else [])
+        self._tell([Act(self._stop_all)] if self._book else [])
 
-    def _tell(self, events: Sequence[_Epoch | _Act]) -> None:
-        """Tell MLflow of some events, or drop them while it is away."""
-        final = any(isinstance(event, _Act) and event.final for event in events)
-        if not events or (time.monotonic() < self._asleep_until and not final):
+    def _until_cells(self) -> float | None:
+        """Seconds until the cells' runs shall be brought up; None where none has to."""
+        return max(0.0, self._cells_told + CELLS_SECONDS - time.monotonic()) if self._stale else None
+
+    def _tell(self, events: Sequence[Epoch | Act]) -> None:
+        """Tell MLflow of some events, and of cells, or drop the events while it is away."""
+        final = any(isinstance(event, Act) and event.final for event in events)
+        if (
+            self._given_up
+            or not (events or self._stale)
+            or (time.monotonic() < self._asleep_until and not final)
+        ):
             return
         try:
             if self._book is None:
                 self._book = self._open()
                 self._book.begin()
-            _apply(self._book, events)
+            tell_all(self._book, events)
+            if self._stale and self._until_cells() == 0:
+                self._tell_cells(self._book)
             if final:
                 self.problem = ""
         except Exception as error:  # noqa: BLE001  the boundary of the thread: reported, the sweep goes on
             self._book, self._asleep_until = None, time.monotonic() + PAUSE
             self._warn(trouble(self._uri, error))
 
+    def _tell_cells(self, book: Book) -> None:
+        """Bring up the cells whose trials ended; those of an outage are told after it."""
+        book.each(lambda cell: book.cell(cell, list(self._rows[cell].values())), list(self._stale))
+        self._stale.clear()
+        self._cells_told = time.monotonic()
+
     def _stop_all(self, book: Book) -> None:
+        self._tell_cells(book)
         for key in self._running & set(book.trials):
             book.stop(key)
         book.pause()
@@ -236,23 +244,4 @@ class Follower:
         if outcome.status == "stopped":
             self.tracker.stopped(job.key)
         elif trial is not None:
-            self.tracker.finished_as(lambda: self.read(trial))
-
-
-def _apply(book: Book, events: Sequence[_Epoch | _Act]) -> None:
-    """Epochs that wait together become one call a trial."""
-    waiting: dict[str, list[tuple[int, Mapping[str, float], int]]] = {}
-
-    def flush() -> None:
-        for key, reports in waiting.items():
-            if key in book.trials:  # not where its start was lost in an outage
-                book.epoch(key, reports)
-        waiting.clear()
-
-    for event in events:
-        if isinstance(event, _Epoch):
-            waiting.setdefault(event.key, []).append((event.epoch, event.metrics, event.time))
-        else:
-            flush()
-            event.do(book)
-    flush()
+            self.tracker.finished_as(trial, lambda: self.read(trial))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.config import Trial
 from engine.data.store import arrow_path
 from engine.errors import InputError
-from engine.identity import canonical, cell_key, data_hash, trial_key
+from engine.identity import EvaluationKeys, Seeds, canonical, cell_key, data_hash, digest, trial_key
 
 BASE: dict[str, Any] = {"data": "digits", "model": "lenet5_8x8"}
 WEIGHTS = ["conv1.w", "conv2.w", "fc1.b"]
@@ -249,3 +249,48 @@ def test_a_key_holds_no_seed_of_a_cell_and_no_defaults() -> None:
     form = canonical(trial("standard", seed=3))
     assert (form["seed"], form["method"], form["optimizer"]) == (3, {}, {"name": "adam"})
     assert len(trial_key(trial("standard"))) == 64
+
+
+CHAIN = {"from": {"method": "fgm", "init": {"from": {"method": "standard", "init": None}}}}
+PARENTS = [None, {"from": {"method": "standard"}}, {"from": {"epochs": 3}, "checkpoint": "last"}, CHAIN]
+
+
+@quick
+@given(point, st.sampled_from(PARENTS), st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4))
+def test_keys_of_seeds_are_those_of_their_trials(
+    chosen: dict[str, Any], init: dict[str, Any] | None, seeds: list[int]
+) -> None:
+    """The form that is made once and the seed put into its text, against each trial's own."""
+    first = Trial.model_validate(of_point(chosen).model_dump() | {"init": init})
+    made = Seeds(first)
+    assert made.cell == cell_key(first)
+    assert made.data_hash == data_hash(first)
+    for seed in seeds:
+        other = Trial.model_validate(first.model_dump() | {"seed": seed})
+        assert made.key(seed) == trial_key(other)
+        assert made.canonical(seed) == canonical(other)
+        assert digest(made.canonical(seed)) == made.key(seed)
+        assert made.settings(seed) == other.model_dump(mode="json")
+        assert list(made.settings(seed)) == list(other.model_dump(mode="json"))
+        parent = other.parent()
+        assert (made.parent is None) == (parent is None)
+        if made.parent is not None and parent is not None:
+            assert made.parent.key(seed) == trial_key(parent)
+
+
+@pytest.mark.parametrize("others", [{}, {"steps_per_epoch": 3}, {"watch_test": True}, {"schedule": "cosine"}])
+def test_what_stands_after_the_seed_in_the_form(others: dict[str, Any]) -> None:
+    """Names that sort before, beside and after ``seed``, with what has no such name."""
+    one = trial("standard", seed=5, **others)
+    assert Seeds(one).key(7) == trial_key(trial("standard", seed=7, **others))
+
+
+def test_the_key_of_an_evaluation_is_the_digest_of_its_form() -> None:
+    from engine.evaluations.pgd import Config
+    from engine.identity import evaluation_key
+
+    one, evaluation = trial("standard"), Config(name="pgd", steps=3)
+    keys = EvaluationKeys(evaluation)
+    form = {"trial": trial_key(one), "evaluation": evaluation.canonical()}
+    assert keys.canonical(trial_key(one)) == form
+    assert keys.key(trial_key(one)) == evaluation_key(one, evaluation) == digest(form)

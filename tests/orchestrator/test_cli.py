@@ -212,3 +212,15 @@ def wait_for_log(folder: Path) -> None:
             return
         time.sleep(0.1)
     raise AssertionError("no trial began")
+
+
+def test_json_events_are_all_that_stands_on_stdout(folder: Path) -> None:
+    ran = perturb(folder, "run", "small.yaml", "--local", "--no-track", "--json")
+    assert ran.returncode == 0, ran.stderr
+    events = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [events[0]["event"], events[-1]["event"]] == ["sweep_started", "sweep_ended"]
+    assert (events[-1]["exit_code"], events[-1]["done"], events[-1]["report"][-5:]) == (0, 3, ".html")
+    assert perturb(folder, "run", "small.yaml", "--local", "--json", "--set", "seeds=0").stdout == ""
+    watched = perturb(folder, "status", "small", "--watch")
+    assert "3/3 trials" in watched.stdout
+    assert "--watch: stands with the name" in perturb(folder, "status", "--watch").stderr

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from engine.errors import InputError
 from orchestrator import api
-from orchestrator.dispatch.lock import SweepHeld, SweepLock
 from orchestrator.driver import Options, run
+from orchestrator.records.claims import SweepHeld, SweepLock
+from orchestrator.records.lease import Lease
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
 from tests.orchestrator.sweeps import TRIAL, breaking, sweep_of
@@ -90,7 +91,7 @@ def test_nothing_is_written_for_bad_input(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_held_sweep_is_refused(tmp_path: Path) -> None:
-    with SweepLock(Store(tmp_path), "small"), pytest.raises(SweepHeld):
+    with Lease(Store(tmp_path), "small") as lease, SweepLock(lease), pytest.raises(SweepHeld):
         run(sweep_of(), local(tmp_path))
 
 

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from orchestrator.dispatch import progress as module
-from orchestrator.dispatch.progress import Progress, Pulse, duration, line, view, words
+from orchestrator.dispatch import pulse as pulse_module
+from orchestrator.dispatch.live import View, duration, line, words
+from orchestrator.dispatch.progress import Progress
+from orchestrator.dispatch.pulse import Pulse
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.parts import Metric
@@ -16,7 +23,7 @@ COUNTS = {"trials": 10, "done": 2}
 
 
 def job(key: str, cell: str = "c", **labels: object) -> Job:
-    return Job(key, cell, 0, {}, labels=dict(labels))
+    return Job(key, cell, ord(key), {}, labels=dict(labels))
 
 
 def scored(key: str, value: float) -> Outcome:
@@ -74,7 +81,7 @@ def test_evaluations_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = told.snapshot()
     assert (shown["done"], shown["failed"]) == (2, 0)
     assert shown["evaluations"] == {"evaluations": 4, "done": 2, "failed": 1, "impossible": 0}
-    assert "2/4 evaluations (1 failed)" in line(told)
+    assert "2/4 evaluations (1 failed)" in line(told.snapshot())
     told.trains, told.first_start = False, 100.0
     monkeypatch.setattr(module.time, "monotonic", lambda: 110.0)
     assert told.eta() == pytest.approx(5.0), "two of three evaluations in 10 s; trials are not run"
@@ -83,8 +90,8 @@ def test_evaluations_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_line_and_view_say_the_same(progress: Progress) -> None:
     console = Console(width=120)
     with console.capture() as captured:
-        console.print(view(progress))
-    for text in (line(progress), captured.get()):
+        console.print(View(progress.snapshot()))
+    for text in (line(progress.snapshot()), captured.get()):
         for part in ("5/10", "1 running", "1 failed", "0.6500", "p=e"):
             assert part in text
 
@@ -119,3 +126,37 @@ def test_pulse_writes_and_hears(progress: Progress, tmp_path: Path) -> None:
     content = store.get("sweeps/s/progress.json")
     assert content is not None
     assert json.loads(content)["done"] == 5
+
+
+def test_pulse_tells_listeners_and_is_not_held_up_by_a_cluster_that_hangs(
+    progress: Progress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, told = threading.Event(), threading.Event()
+    monkeypatch.setattr(pulse_module, "GAUGE_SECONDS", 0.0)
+    monkeypatch.setattr(pulse_module, "resources", lambda: released.wait(30))
+
+    class Listener:
+        def progress(self, progress: Progress) -> None:
+            told.set()
+
+    pulse = Pulse(progress, Store(tmp_path), "sweeps/s/stop", lambda: None, None, [Listener()])
+    pulse.start()
+    assert told.wait(10)
+    start = time.monotonic()
+    pulse.close()
+    assert time.monotonic() - start < 3
+    released.set()
+
+
+def test_resources_are_those_of_ray_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = SimpleNamespace(
+        is_initialized=lambda: True,
+        cluster_resources=lambda: {"CPU": 4.0, "memory": 1e9, "GPU": 0.0},
+        available_resources=lambda: {"memory": 1e9},
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    assert pulse_module.resources() == {"CPU": (4.0, 4.0)}
+    ray.is_initialized = lambda: False
+    assert pulse_module.resources() == {}
+    monkeypatch.delitem(sys.modules, "ray")
+    assert pulse_module.resources() == {}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.identity import trial_key
-from orchestrator.planning.plan import plan
+from orchestrator.planning.plan import plan, plan_on_sound_rows
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
@@ -24,7 +24,8 @@ def row(key: str, status: str = "completed") -> Row:
 def test_counts_and_order(ledger: Ledger) -> None:
     planned = plan(sweep_of(seeds=2), ledger)
     assert planned.counts() == {
-        "points": 4, "cells": 3, "trials": 6, "done": 0, "diverged": 0, "failed": 0, "todo": 6,
+        "points": 4, "cells": 3, "trials": 6, "done": 0, "diverged": 0, "pruned": 0, "failed": 0,
+        "todo": 6,
     }  # fmt: skip
     assert [job.seed for job in planned.jobs] == [0, 0, 0, 1, 1, 1], "the grid fills seed by seed"
     assert not (ledger.store.local or Path()).exists(), "planning writes nothing"
@@ -78,6 +79,42 @@ def test_job_is_the_trial_of_its_key(ledger: Ledger) -> None:
 
     for job in plan(sweep_of(seeds=2), ledger).jobs:
         assert trial_key(Trial.model_validate(job.trial)) == job.key
+
+
+def test_jobs_say_what_their_trials_say(ledger: Ledger) -> None:
+    from engine.config import Trial
+    from engine.identity import canonical, cell_key, data_hash, evaluation_key
+    from orchestrator.dispatch.worker import config_of
+
+    child = TRIAL | {"init": {"from": {"method": "standard"}}}
+    sweep = sweep_of(
+        trial=child, seeds=[2, 9], evaluations=["clean", {"name": "pgd", "steps": 2}], reports=[]
+    )
+    planned = plan(sweep, ledger)
+    for job in planned.jobs:
+        trial = Trial.model_validate(job.trial)
+        parent = trial.parent()
+        assert (job.key, job.cell, job.seed) == (trial_key(trial), cell_key(trial), trial.seed)
+        assert (job.canonical, job.data_hash) == (canonical(trial), data_hash(trial))
+        assert job.parent == (trial_key(parent) if parent else None)
+    assert len(planned.evaluated.jobs) == 12
+    for job in planned.evaluated.jobs:
+        trial = Trial.model_validate(job.trial)
+        assert job.key == evaluation_key(trial, config_of(job))
+        assert (job.cell, job.seed, job.parent) == (cell_key(trial), trial.seed, trial_key(trial))
+
+
+def test_a_plan_on_sound_rows_counts_no_damaged_one(ledger: Ledger) -> None:
+    sweep = sweep_of()
+    first, second, _ = plan(sweep, ledger).jobs
+    for job in (first, second):
+        ledger.write(row(job.key))
+    ledger.store.put(f"ledger/trials/completed/{first.key}.parquet", b"PAR1")
+    assert plan(sweep, ledger).counts()["done"] == 2, "no row is read"
+    sound = plan_on_sound_rows(sweep, ledger)
+    assert sound.counts()["done"] == 1
+    assert first.key in [job.key for job in sound.todo]
+    assert len(ledger.damaged) == 1
 
 
 def test_a_parent_keeps_both_checkpoints_when_both_are_asked_for(ledger: Ledger) -> None:

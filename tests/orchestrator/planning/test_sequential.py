@@ -13,7 +13,7 @@ from orchestrator.planning.job import Job, Outcome
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.sequential import Sequential, seeds_asked
 from orchestrator.records.ledger import Ledger
-from orchestrator.records.row import DONE, Row
+from orchestrator.records.row import SETTLED, Row
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.problems import SweepError
 from orchestrator.sweepfile.sweep import Sweep
@@ -37,7 +37,7 @@ def feed_of(sweep: Sweep, ledger: Ledger) -> tuple[Sequential, Plan]:
     planned = plan(sweep, ledger)
     assert planned.course is not None
     todo = {job.key for job in planned.evaluated.todo}
-    over = {key for key, status in planned.status.items() if status in DONE}
+    over = {key for key, status in planned.status.items() if status in SETTLED}
     over |= {job.key for job in planned.evaluated.jobs if job.key not in todo}
     done = [key for key, status in planned.status.items() if status == "completed"]
     return Sequential(sweep, planned.course, over, done), planned

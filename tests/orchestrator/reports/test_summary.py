@@ -3,10 +3,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from engine.errors import InputError
+from orchestrator.records.evaluation import EvaluationRow
 from orchestrator.records.row import Row
 from orchestrator.reports.summary import Measure, check_comparable, chosen_rows, summarise
 
@@ -110,6 +112,28 @@ def test_data_that_changed_are_refused(make_row: Make) -> None:
     rows = [make_row("a"), make_row("b", data_hash="other")]
     with pytest.raises(InputError, match="data_hash"):
         check_comparable(rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"contract": 2}, "contract: 1 of trial c0-0, 2 of clean of trial c0-0 is not legal"),
+        (
+            {"data_hash": "other"},
+            "data_hash: d1d1d1d1d1d1 of trial c0-0, other of clean of trial c0-0 is not",
+        ),
+    ],
+)
+def test_evaluations_by_another_contract_or_on_other_data_are_refused(
+    make_row: Make, changes: dict[str, Any], said: str
+) -> None:
+    about: dict[str, Any] = {"contract": 1, "data_hash": "d1" * 32} | changes
+    one = EvaluationRow("e", "c0-0", "c0", 0, "best", "clean", "clean", "completed", **about)
+    metric = Measure("clean.accuracy")
+    with pytest.raises(InputError) as raised:
+        summarise(["c0"], [make_row(evaluations={"clean": one})], metric, [0])
+    assert str(raised.value).startswith(said)
+    assert "\n" not in str(raised.value)
 
 
 def test_data_that_are_an_axis_may_differ(make_row: Make) -> None:

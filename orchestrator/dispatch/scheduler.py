@@ -1,0 +1,96 @@
+"""Ray Tune's schedulers behind one guard, which knows what our reports mean.
+
+Traps that it deals with (Ray 2.60): ASHA and Hyperband stop a trial at its last epoch, before it has written
+its row, so that the last epoch is not shown to them; the median rule fails on a result without its metric,
+and pauses trials while it knows too few others, for which a long time slice is set; a NaN compares as
+neither better nor worse, so that only finite values are shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)
+
+from orchestrator.dispatch.tune import EPOCH, VALUE
+from orchestrator.sweepfile.schedulers import Asha, Hyperband, Median, Scheduler
+
+NEVER = 10**9
+
+
+def scheduler_of(rule: Scheduler | None, mode: str, epochs: int) -> Guard:
+    """The scheduler of a sweep.
+
+    Args:
+        rule: None ends no trial early. mode: ``max`` or ``min`` is better. epochs: of the longest trial.
+    """
+    common: dict[str, Any] = {"time_attr": EPOCH, "metric": VALUE, "mode": mode}
+    if rule is None:
+        return Guard(FIFOScheduler())  # type: ignore[no-untyped-call]
+    if isinstance(rule, Median):
+        common |= {"grace_period": rule.grace, "min_samples_required": rule.samples, "min_time_slice": NEVER}
+        return Guard(MedianStoppingRule(**common))
+    common |= {"max_t": epochs, "stop_last_trials": False, "reduction_factor": rule.reduction}
+    if isinstance(rule, Hyperband):
+        return Guard(HyperBandScheduler(**common))
+    assert isinstance(rule, Asha)
+    common |= {"grace_period": rule.grace, "brackets": rule.brackets}
+    return Guard(AsyncHyperBandScheduler(**common))
+
+
+class Guard(TrialScheduler):
+    """Shows a scheduler the epochs of trials, and ends a trial that has told its outcome."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.inner = inner
+        self.last: dict[str, dict[str, Any]] = {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Nothing: the metric is given."""
+        return True
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Passed on."""
+        self.inner.on_trial_add(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Passed on."""
+        self.last.pop(trial.trial_id, None)
+        self.inner.on_trial_error(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """The scheduler's decision on an epoch; a trial's outcome is its end."""
+        if "outcome" in result:
+            return str(TrialScheduler.STOP)
+        if VALUE not in result:
+            return str(TrialScheduler.CONTINUE)
+        self.last[trial.trial_id] = result
+        return str(self.inner.on_trial_result(tune_controller, trial, result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Passed on with the last epoch that was shown."""
+        last = self.last.pop(trial.trial_id, None)
+        if last is None:
+            self.inner.on_trial_remove(tune_controller, trial)
+        else:
+            self.inner.on_trial_complete(tune_controller, trial, last)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Passed on."""
+        self.last.pop(trial.trial_id, None)
+        self.inner.on_trial_remove(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Passed on."""
+        return self.inner.choose_trial_to_run(tune_controller)
+
+    def debug_string(self) -> str:
+        """Passed on."""
+        return str(self.inner.debug_string())

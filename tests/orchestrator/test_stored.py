@@ -1,0 +1,108 @@
+"""How a sweep stands, from the store alone: local, remote, without what this version's driver writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from orchestrator import api
+from orchestrator.driver import Options, run
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.store import Store
+from orchestrator.stored import MOVING, standing, watch
+from orchestrator.views import status_view
+from tests.orchestrator.sweeps import TRIAL, breaking, sweep_of
+
+SAME = ("sweep", "state", "trials", "done", "failed", "failures", "best", "top", "metric")
+
+
+def ran(location: str, sweep: Any = None) -> dict[str, Any]:
+    run(sweep or sweep_of(seeds=2), Options(location, local=True, track=False))
+    (found,) = api.status("small" if sweep is None else sweep.name, location)
+    return found
+
+
+def shown(found: dict[str, Any], location: str) -> str:
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(status_view([found], Store(location), whole=True))
+    return captured.get()
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_the_ledger_alone_tells_the_same(tmp_path: Path, remote: bool) -> None:
+    location = f"memory://{tmp_path.name}-status" if remote else str(tmp_path)
+    told = ran(location)
+    assert (told["state"], told["done"], told["states"]["done"]) == ("done", 6, 6)
+    assert told["top"][0]["seeds"] == 2
+    assert told["top"][0]["interval"][0] < told["best"]["val.accuracy"]
+    Store(location).remove("sweeps/small/progress.json")
+    (made,) = api.status("small", location)
+    assert json.loads(json.dumps(made))
+    assert {key: made[key] for key in SAME} == {key: told[key] for key in SAME}
+    assert made["states"] == told["states"]
+    assert api.status(None, location) == [made | {"updated": made["updated"]}]
+    text = shown(made, location)
+    assert "6/6 trials" in text
+    assert "(n=2)" in text
+
+
+def test_failures_are_told_by_class_with_a_reason(tmp_path: Path) -> None:
+    told = ran(str(tmp_path), breaking("raise"))
+    (tmp_path / "sweeps/breaking/progress.json").unlink()
+    made = standing(Store(tmp_path), "breaking")
+    assert made is not None
+    assert made["state"] == "unknown", "its plugin is not in the store"
+    assert "unknown" in shown(made, str(tmp_path))
+
+    ledger = Ledger(Store(tmp_path))
+    sweep = sweep_of()
+    planned = api.plan(sweep, str(tmp_path))
+    (bad,) = [row for row in ledger.read(ledger.index()) if row.status == "failed"]
+    ledger.write(
+        replace(bad, key=planned.jobs[0].key, cell=planned.jobs[0].cell, failure="lost", error="gone")
+    )
+    Store(tmp_path).put("sweeps/small/sweep.yaml", sweep.text.encode())
+    made = standing(Store(tmp_path), "small")
+    assert made is not None
+    assert (made["state"], made["failures"]) == ("interrupted", {"lost": 1})
+    assert made["reasons"]["lost"]["reason"] == "gone"
+    assert made["states"] | {"waiting": 0} == dict.fromkeys(made["states"], 0) | {"failed": 1}
+    assert told["failures"] == {"error": 1}
+
+
+def test_what_an_earlier_version_wrote_is_made_whole(tmp_path: Path) -> None:
+    told = ran(str(tmp_path))
+    old = {
+        key: told[key]
+        for key in ("sweep", "state", "trials", "done", "running", "failed", "failures", "diverged",
+                    "evaluations", "eta_seconds", "elapsed_seconds", "best", "host", "pid", "updated")
+    }  # fmt: skip
+    Store(tmp_path).put("sweeps/small/progress.json", json.dumps(old).encode())
+    (found,) = api.status("small", str(tmp_path))
+    assert found["top"] == told["top"]
+    assert found["elapsed_seconds"] == told["elapsed_seconds"]
+    (found,) = api.status(None, str(tmp_path))
+    assert "top" not in found, "of all sweeps no rows are read"
+    assert "6/6" in shown(found, str(tmp_path))
+
+
+def test_watching_ends_with_the_run(tmp_path: Path) -> None:
+    told = ran(str(tmp_path), sweep_of(trial=TRIAL | {"epochs": 1}))
+    states = ["running", "draining", "stopped"]
+    looks = [told | {"state": state, "done": done} for done, state in enumerate(states)]
+    for terminal in (False, True):
+        out, waited, left = StringIO(), list[float](), list(looks)
+        console = Console(file=out, width=100, force_terminal=terminal)
+        last = watch(lambda left=left: left.pop(0), console, waited.append)  # type: ignore[misc]
+        assert last["state"] == "stopped"
+        assert len(waited) == 2
+        assert "0/3 trials" in out.getvalue()
+        assert "1/3 trials" in out.getvalue()
+    assert "stopped" not in MOVING
