@@ -50,23 +50,39 @@ JsonEvents = Annotated[bool, typer.Option("--json", help="Print what happens as 
 
 
 @app.command()
-def plan(sweep: SweepFile, set_: Set = [], store: StoreOption = None, as_json: Json = False) -> None:  # noqa: B006
-    """Show what a sweep would train and evaluate: cells, trials, done, to do. Nothing is written."""
+def plan(
+    sweep: SweepFile,
+    set_: Set = [],  # noqa: B006
+    store: StoreOption = None,
+    as_json: Json = False,
+    pilot: Annotated[
+        bool, typer.Option("--pilot", help="Time some steps of each kind of trial; kept in the store.")
+    ] = False,
+    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs to plan for; this machine's.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to plan for; this machine's.")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster to plan for.")] = None,
+) -> None:
+    """Show what a sweep would train: cells, trials, done, to do, and what it will cost. Writes no row."""
+    from orchestrator.costing import cluster_of, costed
     from orchestrator.planning import preflight
+    from orchestrator.planning.cost import as_json as cost_json
     from orchestrator.planning.plan import plan as plan_sweep
     from orchestrator.records.ledger import Ledger
 
     loaded = _load(sweep, set_)
-    planned = plan_sweep(loaded, Ledger(_store(store)))
+    ledger = Ledger(_store(store))
+    planned = plan_sweep(loaded, ledger)
+    cluster = cluster_of(address, cpus, gpus)
+    cost = costed(loaded, planned, ledger, cluster, _told if pilot else None)
     cells = preflight.cells_of(loaded, planned.grid)
     warnings = preflight.missing_data(cells) + preflight.advised(cells)
     if as_json:
-        counts = {**planned.counts(), "evaluations": planned.evaluated.counts()}
-        print(json.dumps({"sweep": loaded.name, **counts, "warnings": warnings}))
+        counts = {**planned.counts(), "most": planned.most, "evaluations": planned.evaluated.counts()}
+        print(json.dumps({"sweep": loaded.name, **counts, "warnings": warnings, "cost": cost_json(cost)}))
         return
     from orchestrator.views import plan_view
 
-    console.print(plan_view(loaded, planned, _store(store)))
+    console.print(plan_view(loaded, planned, _store(store), cost))
     for warning in warnings:
         errors.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
 
@@ -311,6 +327,10 @@ def main() -> None:
 def _fail(text: str, code: int = 2) -> NoReturn:
     errors.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
     sys.exit(code)
+
+
+def _told(line: str) -> None:
+    errors.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def _store(location: str | None) -> Store:

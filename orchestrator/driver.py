@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,18 +26,21 @@ from orchestrator.heralds import Herald, heralded
 from orchestrator.notify import notifier_of
 from orchestrator.planning import preflight
 from orchestrator.planning.attempts import Attempts
+from orchestrator.planning.cells import CellSeeds
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
 from orchestrator.planning.feed import Budget, Feed, Queue
 from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
 from orchestrator.planning.plan import Plan, plan, plan_on_sound_rows
 from orchestrator.planning.policy import Policy
+from orchestrator.planning.sequential import Sequential, seeds_asked
 from orchestrator.planning.shared import Shared
+from orchestrator.planning.spending import meter_of
 from orchestrator.records.claims import Claims, SweepLock
 from orchestrator.records.compaction import tidy
 from orchestrator.records.lease import Holder, Lease
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.provenance import git_commit, now
-from orchestrator.records.row import Row
+from orchestrator.records.row import SETTLED, Row
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.sweep import Sweep
 
@@ -211,8 +215,9 @@ class _Driver:
 
     def run(self) -> Ended:
         budget = self.sweep.budget
+        source = self._feed()
         shared = Shared(
-            self._feed(),
+            source,
             self.claims,
             self.ledger,
             self._needed(),
@@ -221,7 +226,9 @@ class _Driver:
             rule=self.sweep.rule,
         )
         trials = None if self.sweep.search else budget.trials
-        feed = Attempts(Budget(shared, trials, budget.hours), Policy(self.sweep.failures, _nodes), self._say)
+        meter = meter_of(self.sweep, self.planned, self.ledger)
+        policy = Policy(self.sweep.failures, _nodes)
+        feed = Attempts(Budget(shared, trials, budget.hours, meter), policy, self._say)
         counts, asked = self.planned.counts(), self.planned.evaluated
         progress = Progress(self.sweep.name, counts, self.sweep.metric, asked.counts())
         progress.trains, progress.aside = self.options.train, shared.aside
@@ -231,13 +238,15 @@ class _Driver:
         progress.recall(self.planned.jobs, rows)
         observers = self.observers
         observers += [progress, *self.heralds]
-        tracker = None
+        tracker, seeds = None, seeds_asked(self.sweep, self.planned.grid.points, rows)
         if self.options.track:
             from orchestrator.tracking.tracker import Follower
 
             points = self.planned.grid.points
-            tracker = reporting.start_tracker(self.sweep, self.store, points, rows, self.options.uri)
+            tracker = reporting.start_tracker(self.sweep, self.store, points, seeds, rows, self.options.uri)
             observers.append(Follower(tracker, self._row))
+        if isinstance(source, Sequential):
+            source.grown = partial(self._grown, source, progress, seeds)
         del rows
         if not feed.exhausted:
             if self.options.address:
@@ -275,6 +284,12 @@ class _Driver:
             evaluations, self.options.train,
         )  # fmt: skip
 
+    def _grown(self, source: Sequential, progress: Progress, seeds: Sequence[int], count: int) -> None:
+        """More seeds are asked for: what is shown and tracked counts them."""
+        progress.trials += count
+        if isinstance(seeds, CellSeeds):
+            seeds.by_cell.update(source.wanted)
+
     def _row(self, key: str) -> Row | None:
         row = self.ledger.one(key, self.planned.rule)
         return attach([row], jobs_of_row(row, self.sweep), self.ledger)[0] if row else None
@@ -288,6 +303,11 @@ class _Driver:
             from orchestrator.planning.search import Search
 
             return Search(self.sweep, self.ledger)
+        if self.planned.course:
+            todo = {job.key for job in evaluations}
+            over = {key for key, status in self.planned.status.items() if status in SETTLED}
+            over |= {job.key for job in self.planned.evaluated.jobs if job.key not in todo}
+            return Sequential(self.sweep, self.planned.course, over, done)
         return Queue(self.planned.todo + evaluations, done)
 
     def _needed(self) -> Callable[[Job], bool]:

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from engine.errors import InputError
 from orchestrator.planning.cells import Point
 from orchestrator.planning.evaluations import attach
+from orchestrator.planning.published import cells_of_published
+from orchestrator.planning.sequential import seeds_asked, values_of
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
+from orchestrator.reports.summary import summarise
 from orchestrator.sweepfile.checks import of_test
 from orchestrator.sweepfile.sweep import Sweep
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from orchestrator.planning.plan import Plan
+    from orchestrator.reports.sheet import Sheet
     from orchestrator.tracking.tracker import Tracker
 
 
@@ -54,13 +58,18 @@ def page_of(sweep: Sweep, store: Store) -> str:
 
 
 def start_tracker(
-    sweep: Sweep, store: Store, points: Sequence[Point], rows: Sequence[Row], uri: str | None
+    sweep: Sweep,
+    store: Store,
+    points: Sequence[Point],
+    seeds: Sequence[int],
+    rows: Sequence[Row],
+    uri: str | None,
 ) -> Tracker:
     """A tracker for a sweep that is about to run."""
     from orchestrator.tracking.tracker import Tracker
 
     place = tracking_place(store, uri)
-    return Tracker(*place, sweep.name, points, sweep.metric, sweep.seeds, rows)
+    return Tracker(*place, sweep.name, points, sweep.metric, seeds, rows)
 
 
 def write(sweep: Sweep, store: Store, points: Sequence[Point], rows: Sequence[Row]) -> list[Path]:
@@ -73,7 +82,8 @@ def write(sweep: Sweep, store: Store, points: Sequence[Point], rows: Sequence[Ro
     name = f"sweeps/{sweep.name}/report"
     files = write_reports(
         store.folder(name) or _temporary(), sweep.name, sweep.description, points, rows, sweep.metric,
-        sweep.seeds, sweep.reports, sweep.text, selects_on_test(sweep),
+        seeds_asked(sweep, points, rows), sweep.reports, sweep.text, selects_on_test(sweep),
+        sheets(sweep, points, rows),
     )  # fmt: skip
     if store.local is None:
         for file in files:
@@ -92,8 +102,21 @@ def show(sweep: Sweep, points: Sequence[Point], rows: Sequence[Row]) -> list[Ren
     from orchestrator.reports import terminal
 
     return terminal(
-        sweep.name, points, rows, sweep.metric, sweep.seeds, sweep.reports, selects_on_test(sweep)
-    )
+        sweep.name, points, rows, sweep.metric, seeds_asked(sweep, points, rows), sweep.reports,
+        selects_on_test(sweep), sheets(sweep, points, rows),
+    )  # fmt: skip
+
+
+def sheets(sweep: Sweep, points: Sequence[Point], rows: Sequence[Row]) -> list[Sheet]:
+    """Published values beside measured ones, and the race for the best, where the sweep has them."""
+    from orchestrator.reports.decisions import published_sheet, race_sheet
+
+    cells = summarise((point.cell for point in points), rows, sweep.metric, seeds_asked(sweep, points, rows))
+    values = values_of(sweep, points, rows)
+    found = [published_sheet(points, cells_of_published(sweep, points), sweep.published, cells, sweep.metric)]
+    if sweep.sequential and sweep.sequential.decide == "best":
+        found.append(race_sheet(points, values, cells, sweep.metric))
+    return [sheet for sheet in found if sheet.lines]
 
 
 def track(
@@ -106,9 +129,9 @@ def track(
     """
     from orchestrator.tracking.track import track as complete
 
-    files = write(sweep, store, points, rows)
+    files, seeds = write(sweep, store, points, rows), seeds_asked(sweep, points, rows)
     complete(
-        *tracking_place(store, uri), sweep.name, points, rows, sweep.metric, sweep.seeds, sweep.reports,
+        *tracking_place(store, uri), sweep.name, points, rows, sweep.metric, seeds, sweep.reports,
         files, sweep.description, selects_on_test(sweep),
     )  # fmt: skip
 

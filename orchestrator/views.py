@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.costing import cost_lines, estimate_text, trials_text
 from orchestrator.dispatch.live import View, cell_text, duration, evaluations_text, top_of, words
 from orchestrator.planning.evaluations import impossible
 from orchestrator.planning.jobs import kept
@@ -19,16 +21,16 @@ from orchestrator.records.store import Store
 
 if TYPE_CHECKING:
     from orchestrator.driver import Ended
+    from orchestrator.planning.cost import Cost
     from orchestrator.planning.plan import Plan
     from orchestrator.sweepfile.sweep import Sweep
 
 
-def plan_view(sweep: Sweep, planned: Plan, store: Store) -> RenderableType:
-    """Counts of a plan, and one line for each cell."""
+def plan_view(sweep: Sweep, planned: Plan, store: Store, cost: Cost | None = None) -> RenderableType:
+    """Counts of a plan, what it will cost, and one line for each cell."""
     c = planned.counts()
     head = (
-        f"{sweep.name}: {c['points']} points, {c['cells']} cells, {c['trials']} trials "
-        f"({len(sweep.seeds)} {'seed' if len(sweep.seeds) == 1 else 'seeds'} a cell)\n"
+        f"{sweep.name}: {c['points']} points, {c['cells']} cells, {trials_text(sweep, planned)}\n"
         f"{c['done']} done, {c['failed']} failed before, {c['todo']} to do, in {store.location}"
     )
     e = planned.evaluated.counts()
@@ -43,19 +45,26 @@ def plan_view(sweep: Sweep, planned: Plan, store: Store) -> RenderableType:
     head += "".join(f"\n{line}" for line in impossible(planned.evaluated))
     if planned.asked is not None:
         head += f"\nsearched over {', '.join(sweep.search)}: {c['cells']} cells asked for so far"
+    if cost is not None:
+        head += "".join(f"\n{line}" for line in cost_lines(cost))
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("cell", "points", "done", "passes a step", "first point"):
+    estimated = ["a trial takes"] if cost is not None else []
+    for column in ("cell", "points", "done", "passes a step", *estimated, "first point"):
         table.add_column(column)
     places: dict[str, int] = {}
     first: dict[str, dict[str, Any]] = {}
     for point in planned.grid.points:
         places[point.cell] = places.get(point.cell, 0) + 1
         first.setdefault(point.cell, dict(point.labels))
-    done = {j.cell: 0 for j in planned.jobs}
+    done, failed, asked = (Counter({j.cell: 0 for j in planned.jobs}) for _ in range(3))
     for job in planned.jobs:
+        asked[job.cell] += 1
         done[job.cell] += planned.status.get(job.key) in SETTLED
+        failed[job.cell] += planned.status.get(job.key) == "failed"
     for key, cell in planned.grid.cells.items():
-        row = (key[:10], places[key], f"{done[key]}/{len(sweep.seeds)}", cell.trial.slots.passes)
+        state = f"{done[key]}/{asked[key]}" + (f", {failed[key]} failed" if failed[key] else "")
+        takes = [estimate_text(cost.cells.get(key))] if cost is not None else []
+        row = (key[:10], places[key], state, cell.trial.slots.passes, *takes)
         table.add_row(*map(str, row), words(first[key]))
     return Group(Text(head), table)
 

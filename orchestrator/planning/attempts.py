@@ -63,6 +63,7 @@ class Attempts:
         if verdict.again and not self.feed.closed:
             self.width[job.key] += verdict.wider
             self.again.append(job)
+            self.feed.again(outcome)
             return replace(outcome, status="again")
         if verdict.again and outcome.failure == "lost":  # it waits for the next run, with its checkpoint
             outcome = replace(outcome, status="stopped", failure=None)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 from engine.config import Trial
 from engine.identity import Seeds
@@ -62,3 +62,34 @@ class Grid:
 
     points: tuple[Point, ...]
     cells: Mapping[str, Cell]
+
+
+class CellSeeds(Sequence[int]):
+    """All seeds of a sweep, where cells have their own of them.
+
+    Args:
+        seeds: all. by_cell: those of each cell, which grow as the sweep asks for more.
+
+    >>> seeds = CellSeeds((0, 1, 2), {"a": {0, 1}})
+    >>> list(seeds), [len(seeds_of(some, "a")) for some in (seeds, (0, 1, 2))]
+    ([0, 1, 2], [2, 3])
+    """
+
+    def __init__(self, seeds: Sequence[int], by_cell: dict[str, set[int]]) -> None:
+        self.seeds, self.by_cell = tuple(seeds), by_cell
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    @overload
+    def __getitem__(self, i: int) -> int: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequence[int]: ...
+    def __getitem__(self, i: int | slice) -> int | Sequence[int]:
+        return self.seeds[i]
+
+
+def seeds_of(seeds: Sequence[int], cell: str) -> Collection[int]:
+    """The distinct seeds that a cell shall have."""
+    own = seeds.by_cell.get(cell, ()) if isinstance(seeds, CellSeeds) else seeds
+    return set(own)

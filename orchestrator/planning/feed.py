@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.planning.job import Job, Outcome
+
+if TYPE_CHECKING:
+    from orchestrator.planning.spending import Meter
 
 REQUESTED = "stopped on request"
 """Why a sweep ended that Ctrl-C, a signal or ``perturb stop`` drained."""
@@ -66,8 +69,8 @@ class Queue:
         self.waiting += [job for job in new if job.evaluation is None]
         self.evaluations += [job for job in new if job.evaluation is not None]
         self.finished -= {job.key for job in new}  # done before, but its weights are gone
-        coming = self.finished | self.running | {job.key for job in self.waiting}
-        for job in [job for job in (*self.waiting, *self.evaluations) if job.parent not in {None} | coming]:
+        coming = {None} | self.finished | self.running | {job.key for job in self.waiting}
+        for job in [job for job in (*self.waiting, *self.evaluations) if job.parent not in coming]:
             self._give_up(job)
 
     @property
@@ -127,17 +130,25 @@ class Queue:
 
 
 class Budget:
-    """A feed that ends when its trials or its hours are used up, or when it is told to.
+    """A feed that ends when its trials, its hours or its money are used up, or when it is told to.
 
     Evaluations cost no trials: those of the trials that it gave are still given.
 
     Args:
         feed: where the jobs come from. trials: how many it may still give; None is no limit.
         hours: wall-clock hours from now; None is no limit.
+        meter: of the cost; None is no limit. While a trial more cannot be afforded, those that run are
+            waited for: they may cost less than expected.
     """
 
-    def __init__(self, feed: Feed, trials: int | None = None, hours: float | None = None) -> None:
-        self.feed, self.trials = feed, trials
+    def __init__(
+        self,
+        feed: Feed,
+        trials: int | None = None,
+        hours: float | None = None,
+        meter: Meter | None = None,
+    ) -> None:
+        self.feed, self.trials, self.meter = feed, trials, meter
         self.ends = time.monotonic() + 3600 * hours if hours is not None else None
         self.stopped = ""
         self.closed = False
@@ -165,9 +176,11 @@ class Budget:
 
     def next(self) -> Job | None:
         """A job within the budget."""
-        if self.exhausted:
+        if self.exhausted or self._waits_for_money():
             return None
         job = self.feed.next()
+        if job is not None and job.evaluation is None and self.meter is not None:
+            self.meter.start(job)
         if job is not None and job.evaluation is None and self.trials is not None:
             self.trials -= 1
             if self.trials == 0 and self.feed.end_trials():
@@ -178,4 +191,21 @@ class Budget:
         """Passed on; a trial that was stopped saw the request before this feed did."""
         if outcome.status == "stopped":
             self.stop(REQUESTED)
+        if self.meter is not None:
+            self.meter.end(job, outcome)
         self.feed.done(job, outcome)
+
+    def again(self, outcome: Outcome) -> None:
+        """An attempt failed, and the job is started once more; the attempt is paid all the same."""
+        if self.meter is not None:
+            self.meter.pay(outcome)
+
+    def _waits_for_money(self) -> bool:
+        """Whether no trial can be afforded until one that runs has ended; where none runs, trials end."""
+        if self.meter is None or self.meter.affords:
+            return False
+        if self.meter.running:
+            return True
+        if self.feed.end_trials():
+            self.stopped = self.stopped or self.meter.words
+        return False

@@ -14,6 +14,8 @@ from orchestrator.planning.evaluations import Evaluated
 from orchestrator.planning.expand import expand
 from orchestrator.planning.job import Job
 from orchestrator.planning.jobs import held, jobs_of
+from orchestrator.planning.published import cells_of_published
+from orchestrator.planning.sequential import Course, asked, course
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import SETTLED, Status
 from orchestrator.sweepfile.sweep import Sweep
@@ -30,6 +32,7 @@ class Plan:
         asked: trials that the budget of a search allows; None for a sweep over axes.
         evaluated: the evaluations of the cells' trials, and what the ledger holds of them.
         rule: digest of the sweep's scheduler, by which rows are read; empty without one.
+        course: of a sweep that adds seeds, how far it has come; the jobs are those that it asks for so far.
     """
 
     grid: Grid
@@ -38,6 +41,12 @@ class Plan:
     asked: int | None = None
     evaluated: Evaluated = field(default_factory=Evaluated)
     rule: str = ""
+    course: Course | None = None
+
+    @property
+    def most(self) -> int:
+        """Trials that there may be at most."""
+        return len(self.course.jobs) if self.course else self.counts()["trials"]
 
     @property
     def todo(self) -> list[Job]:
@@ -106,12 +115,19 @@ def plan(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> Plan:
         grid = expand(sweep)
     if sweep.asked:
         evaluations.check(sweep, preflight.cells_of(sweep, grid))
+    cells_of_published(sweep, grid.points)
     jobs = jobs_of(grid.cells.values(), sweep, grid.points)
-    asked = evaluations.evaluations_of(grid.cells.values(), sweep, grid.points)
+    looks = evaluations.evaluations_of(grid.cells.values(), sweep, grid.points)
+    found: Course | None = None
+    if sweep.sequential:
+        found = course(sweep, grid.points, jobs, looks, ledger)
+        wanted = found.wanted
+        jobs = asked(jobs, wanted)
+        looks = [job for job in looks if job.seed in wanted[job.cell]]
     status = held(jobs, ledger, rule=sweep.rule)
     if retrain:
-        again = evaluations.without_weights(asked, status, ledger)
+        again = evaluations.without_weights(looks, status, ledger)
         status = held(jobs, ledger, again, sweep.rule)
-    evaluated = evaluations.evaluated(asked, status, ledger)
+    evaluated = evaluations.evaluated(looks, status, ledger)
     budget = sweep.budget.trials if sweep.search else None
-    return Plan(grid, tuple(jobs), status, budget, evaluated, sweep.rule)
+    return Plan(grid, tuple(jobs), status, budget, evaluated, sweep.rule, found)

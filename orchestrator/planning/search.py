@@ -87,8 +87,9 @@ class Search:
 
     def end_trials(self) -> bool:
         """Ask for no further cell."""
+        more = not self.used_up and self.left >= len(self.sweep.seeds)
         self.left = 0
-        return self.queue.end_trials()
+        return self.queue.end_trials() or more
 
     def done(self, job: Job, outcome: Outcome) -> None:
         """Gather the seeds of a cell; tell Optuna when all are there."""

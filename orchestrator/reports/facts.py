@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.planning.cells import Point
+from orchestrator.planning.cells import Point, seeds_of
 from orchestrator.records.row import Row
 from orchestrator.reports.summary import failure_mark
 from orchestrator.reports.words import labels_text
@@ -28,7 +28,7 @@ class Failure:
 
 def progress(cells: Iterable[str], rows: Iterable[Row], seeds: Sequence[int]) -> dict[str, int]:
     """Trials by what became of them: planned, completed, diverged, pruned, failed, not run."""
-    planned = len(set(cells)) * len(set(seeds))
+    planned = sum(len(seeds_of(seeds, cell)) for cell in set(cells))
     states = Counter(str(row.status) for row in rows)
     counts = {state: states[state] for state in ("completed", "diverged", "pruned", "failed")}
     return {"planned": planned, **counts, "not run": planned - sum(counts.values())}

@@ -35,6 +35,9 @@ FAILED, ABSENT = "#f2d7d5", "#eeeeee"
 DPI = 150
 SEARCHED = 100
 """Ratio of largest to smallest from which a searched axis is logarithmic: a probability is not."""
+PARTIAL = "!"
+"""Stands in a cell that is not complete, where the cells are too many for numbers."""
+
 MOST_WRITTEN = 16
 """Columns or rows up to which numbers are written into the cells of a heatmap."""
 
@@ -75,6 +78,8 @@ def heatmap(panel: Panel, heading: Heading) -> Figure:
         _fill_cell(axes, place, cell)
         if max(columns, rows) <= MOST_WRITTEN:
             _write_cell(axes, image, place, cell, metric)
+        elif cell.n and not cell.complete:
+            axes.text(place[1], place[0], PARTIAL, ha="center", va="center", color="#a40e26", fontsize=9)
     axes.set_xticks(range(columns), [_wrap(c, 16) for c in panel.columns], rotation=_rotation(panel.columns))
     axes.set_yticks(range(rows), [_wrap(row, 28) for row in panel.rows])
     axes.set_xlabel(panel.x)
@@ -103,6 +108,9 @@ def scatter(panel: Panel, heading: Heading) -> Figure:
         figure.colorbar(image, ax=axes, label=metric_title(metric), pad=0.02)
     if empty:
         axes.scatter(*zip(*empty, strict=True), marker="x", color="#a40e26", label="no value")
+    part = [(panel.xs[j], panel.ys[i]) for (i, j), c in panel.places.items() if c.n and not c.complete]
+    if part:
+        axes.scatter(*zip(*part, strict=True), marker=f"${PARTIAL}$", color="#a40e26", label="incomplete")
     for (i, j), cell in panel.places.items():
         if cell is panel.best(metric):
             ring: dict[str, Any] = {"s": 190, "facecolor": "none", "edgecolor": "#D55E00", "linewidth": 2}

@@ -7,10 +7,19 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from orchestrator.reports.figures import ABSENT, COLOURS, FAILED, MOST_WRITTEN, SEARCHED, Heading, line_name
+from orchestrator.reports.figures import (
+    ABSENT,
+    COLOURS,
+    FAILED,
+    MOST_WRITTEN,
+    PARTIAL,
+    SEARCHED,
+    Heading,
+    line_name,
+)
 from orchestrator.reports.layout import Line, Panel, band, spans, xs_of
 from orchestrator.reports.summary import CellSummary, MetricLike
-from orchestrator.reports.words import in_line, lines_of, metric_title, number, scale
+from orchestrator.reports.words import in_line, interval_text, lines_of, metric_title, number, scale
 
 FONT = {"family": "system-ui, sans-serif", "size": 13, "color": "#1a1a1a"}
 CONFIG = {"displaylogo": False, "responsive": True}
@@ -42,6 +51,8 @@ def heatmap(panel: Panel, heading: Heading) -> Any:
     )
     if max(len(panel.columns), len(panel.rows)) <= MOST_WRITTEN:
         _write_cells(figure, panel, metric)
+    else:
+        _mark_partial(figure, panel)
     figure.update_xaxes(
         title=escape(panel.x), tickvals=list(range(len(panel.columns))), ticktext=_escaped(panel.columns)
     )
@@ -164,6 +175,14 @@ def _write_cells(figure: Any, panel: Panel, metric: MetricLike) -> None:
         )
 
 
+def _mark_partial(figure: Any, panel: Panel) -> None:
+    """A sign in each cell that is not complete, where the cells are too many for numbers."""
+    for (i, j), cell in panel.places.items():
+        if cell.n and not cell.complete:
+            font = {"size": 12, "color": "#a40e26"}
+            figure.add_annotation(x=j, y=i, text=PARTIAL, showarrow=False, font=font)
+
+
 def _colours(metric: MetricLike) -> str:
     """Bright is better."""
     return "Cividis" if metric.mode == "max" else "Cividis_r"
@@ -189,7 +208,7 @@ def _hovers(panel: Panel, metric: MetricLike) -> list[list[Any]]:
 def _about(cell: CellSummary, metric: MetricLike) -> str:
     """Everything known of a cell, in lines."""
     lines = [f"{metric_title(metric)}: {in_line(cell, metric)}"]
-    lines += [f"n: {cell.n} of {cell.planned}"]
+    lines += list(filter(None, [interval_text(cell, metric), f"n: {cell.n} of {cell.planned}"]))
     lines += [f"seed {seed}: {number(value, metric)}" for seed, value in list(cell.values.items())[:10]]
     if cell.n > 10:
         lines.append(f"and {cell.n - 10} seeds more")

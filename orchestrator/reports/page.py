@@ -11,8 +11,16 @@ from orchestrator.records.row import Row
 from orchestrator.reports import facts, interactive
 from orchestrator.reports.draw import Drawing
 from orchestrator.reports.layout import axes_of
+from orchestrator.reports.sheet import Sheet
 from orchestrator.reports.summary import MetricLike, chosen_rows
-from orchestrator.reports.words import checkpoint_text, in_line, lines_of, metric_title, selection_note
+from orchestrator.reports.words import (
+    checkpoint_text,
+    in_line,
+    interval_text,
+    lines_of,
+    metric_title,
+    selection_note,
+)
 
 
 def page(
@@ -26,6 +34,7 @@ def page(
     images: Mapping[str, bytes],
     sweep_text: str,
     test_selection: bool,
+    sheets: Sequence[Sheet] = (),
 ) -> str:
     """The page as HTML text. Arguments are those of :func:`orchestrator.reports.write_reports`.
 
@@ -65,6 +74,8 @@ def page(
         in_line=in_line,
         metric_title=metric_title,
         checkpoint_text=checkpoint_text,
+        interval_text=interval_text,
+        sheets=sheets,
         failures=facts.failures(points, chosen),
         provenance=facts.provenance(chosen),
         sweep_text=sweep_text,

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Literal, NamedTuple, Protocol
 
 from engine.errors import InputError
+from orchestrator.planning.cells import seeds_of
 from orchestrator.records.metrics import label_of, lower_is_better
 from orchestrator.records.row import Row
 
@@ -155,7 +156,7 @@ def summarise(
         elif not to_be_evaluated(row, metric):
             failures[row.cell][failure_mark(row, metric)] += 1
     return {
-        key: CellSummary(key, len(set(seeds)), dict(sorted(values[key].items())), failures[key])
+        key: CellSummary(key, len(seeds_of(seeds, key)), dict(sorted(values[key].items())), failures[key])
         for key in keys
     }
 

@@ -105,6 +105,12 @@ def in_line(summary: CellSummary | None, metric: MetricLike) -> str:
     return f"{number(summary.mean, metric)}{spread} ({count}{mark})"
 
 
+def interval_text(summary: CellSummary, metric: MetricLike) -> str:
+    """The 95 % t-interval of a cell's mean; empty for fewer than two values."""
+    low, high = summary.interval
+    return "" if math.isnan(low) else f"95 %: {number(low, metric)} to {number(high, metric)}"
+
+
 def seeds_text(summaries: Iterable[CellSummary]) -> str:
     """How many seeds stand behind the cells: ``2 seeds``, ``1 seed``."""
     planned = max((summary.planned for summary in summaries), default=0)

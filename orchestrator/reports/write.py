@@ -12,6 +12,7 @@ from orchestrator.records.row import Row
 from orchestrator.reports.draw import draw
 from orchestrator.reports.facts import progress
 from orchestrator.reports.layout import ReportLike
+from orchestrator.reports.sheet import Sheet
 from orchestrator.reports.summary import MetricLike, chosen_rows
 from orchestrator.reports.words import selection_note
 
@@ -33,6 +34,7 @@ def write_reports(
     reports: Sequence[ReportLike],
     sweep_text: str,
     test_selection: bool,
+    sheets: Sequence[Sheet] = (),
 ) -> list[Path]:
     """Write all reports of a sweep: CSV, PNG and interactive HTML of each, and one page with them all.
 
@@ -46,6 +48,7 @@ def write_reports(
         metric, seeds: what is measured, over which seeds. reports: which are wanted; a table of all
             points is written where there is none.
         sweep_text: the sweep file as it was run. test_selection: whether settings were selected on test.
+        sheets: further tables.
 
     Returns:
         The files, the page first.
@@ -59,8 +62,11 @@ def write_reports(
 
     drawings = draw(name, points, rows, metric, seeds, reports, test_selection)
     images = pictures(points, rows, seeds)
-    html = page(name, description, points, rows, metric, seeds, drawings, images, sweep_text, test_selection)
+    html = page(
+        name, description, points, rows, metric, seeds, drawings, images, sweep_text, test_selection, sheets
+    )
     files: dict[str, bytes] = {PAGE: html.encode(), **images}
+    files |= {f"{sheet.name}.csv": sheet.csv().encode() for sheet in sheets}
     for drawing in drawings:
         files[f"{drawing.name}.csv"] = drawing.csv().encode()
         files.update(drawing.pngs())
@@ -79,6 +85,7 @@ def terminal(
     seeds: Sequence[int],
     reports: Sequence[ReportLike],
     test_selection: bool = False,
+    sheets: Sequence[Sheet] = (),
 ) -> list[RenderableType]:
     """What ``perturb report`` prints: one line of progress, then a table for each panel.
 
@@ -96,7 +103,7 @@ def terminal(
         shown.append(Text(selection_note(test_selection), style="bold red"))
     for drawing in draw(name, points, rows, metric, seeds, reports, test_selection):
         shown += [panel_table(panel, drawing.metric) for panel in drawing.tables()]
-    return shown
+    return shown + [sheet.table() for sheet in sheets]
 
 
 def progress_line(name: str, counts: dict[str, int]) -> str:

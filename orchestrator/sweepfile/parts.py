@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, WithJsonSchema, field_validator, model_v
 
 from engine.settings import Count, Frozen, NonNegative, Positive, Whole
 from orchestrator.records.metrics import LABEL, RESERVED, TRIAL_METRICS, lower_is_better
+from orchestrator.sweepfile.replicates import Price
 
 _EVALUATED = {
     "type": "string",
@@ -179,10 +180,14 @@ class Budget(Frozen):
 
     Attributes:
         trials: number of training runs, each a cell and a seed. hours: of wall time.
+        cost: of all trials and evaluations of the sweep together, earlier runs included, at the price.
+        price: of an hour of one GPU or CPU.
     """
 
     trials: Count | None = None
     hours: Positive | None = None
+    cost: Positive | None = None
+    price: Price | None = None
 
 
 class Failures(Frozen):

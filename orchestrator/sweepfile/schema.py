@@ -17,6 +17,7 @@ from engine.methods.base import Composition
 from engine.slots.ascent import Ascent, InputAscent
 from engine.update import OPTIMIZERS, SCHEDULES
 from orchestrator.sweepfile.parts import Budget, Failures, Metric, Resources
+from orchestrator.sweepfile.replicates import Price, Published, Sequential
 from orchestrator.sweepfile.sweep import Sweep
 
 _KINDS: dict[str, Kind] = {
@@ -44,6 +45,7 @@ def json_schema() -> dict[str, Any]:
         Ascent,
         InputAscent,
     ]
+    known += [Sequential, Published, Price]
     known += [model for models in components.values() for model in models.values()] + [Composition]
     references, schema = models_json_schema([(model, "validation") for model in known])
     definitions: dict[str, Any] = schema["$defs"]

@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from engine.config import Keep, Trial
 from engine.evaluations.base import EvaluationConfig
-from engine.settings import Count, Flag, Frozen, Whole
+from engine.settings import Flag, Frozen
 from orchestrator.records.metrics import label_of, lower_is_better
 from orchestrator.sweepfile import overrides as setting
 from orchestrator.sweepfile.checks import check
@@ -20,20 +20,13 @@ from orchestrator.sweepfile.evaluations import named, resolve
 from orchestrator.sweepfile.notify import Notify, withhold
 from orchestrator.sweepfile.parts import Budget, Failures, Metric, Report, Resources, Searched
 from orchestrator.sweepfile.problems import Problem, Source, SweepError, of_validation, show, within
+from orchestrator.sweepfile.replicates import Published, Seeds, Sequential
 from orchestrator.sweepfile.schedulers import Scheduler
 from orchestrator.sweepfile.schedulers import named as one_word
 from orchestrator.sweepfile.yaml_file import YamlError, read
 
 Values = Annotated[tuple[Any, ...], Field(min_length=1)]
 Axes = dict[str, Values]
-
-
-MOST_SEEDS = 100_000
-
-
-def _seeds(value: Any) -> Any:
-    """``n`` stands for the seeds 0 ... n - 1."""
-    return tuple(range(value)) if type(value) is int and 1 <= value <= MOST_SEEDS else value
 
 
 def _point(value: Any) -> Any:
@@ -51,7 +44,9 @@ class Sweep(Frozen):
         zip: groups of axes that advance together; a group is one dimension of the grid.
         points: named points, the rows of a table; a dimension of the grid too.
         search: settings that Optuna chooses, in place of a grid.
-        seeds: the seeds of each cell; ``n`` means 0 ... n - 1.
+        seeds: the seeds of each cell; ``n`` means 0 ... n - 1; ``{start: 2, most: 10, decide: best}`` adds
+            them where a decision needs them.
+        published: published values of the metric, each with the margin within which it is reproduced.
         metric: what cells are judged by. resources: what one trial takes. budget: when to stop.
         scheduler: ends trials early that do worse than others: ``asha``, ``hyperband``, ``median``.
         failures: how many are borne before a trial, a node or the sweep is given up.
@@ -77,11 +72,7 @@ class Sweep(Frozen):
         str, Annotated[dict[str, Any], BeforeValidator(_point, json_schema_input_type=dict[str, Any] | None)]
     ] = Field(default_factory=dict)
     search: dict[str, Searched] = Field(default_factory=dict)
-    seeds: Annotated[
-        tuple[Whole, ...],
-        Field(min_length=1),
-        BeforeValidator(_seeds, json_schema_input_type=Count | list[Whole]),
-    ] = (0,)
+    replicates: Seeds = Field((0,), alias="seeds")
     metric: Metric = Metric()
     resources: Resources = Resources()
     budget: Budget = Budget()
@@ -93,6 +84,7 @@ class Sweep(Frozen):
         Annotated[dict[str, Any], BeforeValidator(named, json_schema_input_type=dict[str, Any] | str)], ...
     ] = ()
     reports: tuple[Report, ...] = ()
+    published: tuple[Published, ...] = ()
     keep: Keep = "none"
     allow_test_selection: Flag = False
     plugins: tuple[str, ...] = ()
@@ -103,6 +95,17 @@ class Sweep(Frozen):
     _source: Source = PrivateAttr(default=Source())
     _asked: tuple[EvaluationConfig, ...] = PrivateAttr(default=())
     _webhook: str = PrivateAttr(default="")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds that a cell may have; where they are added by a rule, from 0 on."""
+        rule = self.replicates
+        return tuple(range(rule.most)) if isinstance(rule, Sequential) else rule
+
+    @property
+    def sequential(self) -> Sequential | None:
+        """The rule by which seeds are added; None where every cell has all of them."""
+        return self.replicates if isinstance(self.replicates, Sequential) else None
 
     @property
     def folder(self) -> Path:

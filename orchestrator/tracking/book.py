@@ -75,7 +75,7 @@ class Book:
         metric: MetricLike,
         seeds: Sequence[int],
     ) -> None:
-        self.client, self.name, self.metric, self.seeds = client, name, metric, tuple(seeds)
+        self.client, self.name, self.metric, self.seeds = client, name, metric, seeds
         self.labels = shared_labels(points)
         self.reload()
 

@@ -21,7 +21,7 @@ def schema() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("**/*.yaml")), ids=lambda path: path.stem)
 def test_sweeps_fit_the_schema(schema: dict[str, Any], path: Path) -> None:
     jsonschema.validate(read(path).content, schema)
 
