@@ -5,7 +5,7 @@ same version; a field that goes, or means something else, raises it.
 
 | event | further fields |
 |---|---|
-| ``sweep_started`` | ``cells``, ``points``, ``trials``, ``done``, ``failed``, ``todo``, ``diverged``: of the plan; ``evaluations``: its counts, empty for none |
+| ``sweep_started`` | ``cells``, ``points``, ``trials``, ``done``, ``failed``, ``todo``, ``diverged``, ``pruned``: of the plan; ``evaluations``: its counts, empty for none |
 | ``trial_started`` | ``key``, ``cell``, ``seed``, ``labels``; ``evaluation``: its label, null for a trial that trains |
 | ``epoch`` | ``key``, ``epoch`` from 1, ``metrics``; of one trial at most one in :data:`EPOCH_SECONDS` |
 | ``trial_again`` | as ``trial_started``, and ``failure``, ``message``: it failed, and is started once more |
