@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -85,13 +85,21 @@ class Table(Generic[R]):
             if status != row.status:
                 self.store.remove(self._name(status, row.key))
 
-    def read(self, keys: Iterable[str], index: Mapping[str, Any] | None = None) -> list[R]:
-        """The rows of these keys, in their order; keys without one are passed over."""
+    def read(
+        self,
+        keys: Iterable[str],
+        index: Mapping[str, Any] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> list[R]:
+        """The rows of these keys, in their order; keys without one are passed over.
+
+        With ``columns`` the other fields have their defaults, and are not read.
+        """
         index = self.index() if index is None else index
         names = [self._name(index[key], key) for key in keys if key in index]
         with ThreadPoolExecutor(8) as pool:
             contents = list(pool.map(self.store.get, names))
-        return [self.from_parquet(content) for content in contents if content is not None]
+        return [self.from_parquet(content, columns) for content in contents if content is not None]
 
     def find(self, prefix: str) -> list[str]:
         """Keys that begin with these digits."""
@@ -106,9 +114,10 @@ class Table(Generic[R]):
         return buffer.getvalue()
 
     @classmethod
-    def from_parquet(cls, content: bytes) -> R:
+    def from_parquet(cls, content: bytes, columns: Sequence[str] | None = None) -> R:
         """The row that :meth:`to_parquet` wrote; columns that a later version added are passed over."""
-        (values,) = pq.read_table(io.BytesIO(content)).to_pylist()
+        wanted = None if columns is None else list(columns)
+        (values,) = pq.ParquetFile(io.BytesIO(content)).read(wanted).to_pylist()
         known = {field.name for field in fields(cls.row)} & set(cls.schema.names)
         found: R = cls.row(**{n: _value(v, cls._kind(n)) for n, v in values.items() if n in known})
         return found

@@ -18,6 +18,7 @@ from orchestrator.sweepfile.checks import check
 from orchestrator.sweepfile.evaluations import named, resolve
 from orchestrator.sweepfile.parts import Budget, Metric, Report, Resources, Searched
 from orchestrator.sweepfile.problems import Problem, Source, SweepError, of_validation, show, within
+from orchestrator.sweepfile.samplers import SamplerConfig, Tpe, resolve_sampler
 from orchestrator.sweepfile.yaml_file import YamlError, read
 
 Values = Annotated[tuple[Any, ...], Field(min_length=1)]
@@ -47,6 +48,11 @@ class Sweep(Frozen):
         zip: groups of axes that advance together; a group is one dimension of the grid.
         points: named points, the rows of a table; a dimension of the grid too.
         search: settings that Optuna chooses, in place of a grid.
+        sampler: what proposes the cells of a search: a name, or a mapping with its settings.
+        try_first: points of a search that are tried before any is sampled, e.g. a paper's values; settings
+            left out are sampled.
+        objectives: two metrics or more that a search leads together; ``metric`` is then the first of them
+            where it is left out, and the Pareto front is reported.
         seeds: the seeds of each cell; ``n`` means 0 ... n - 1.
         metric: what cells are judged by. resources: what one trial takes. budget: when to stop.
         evaluations: what is done with the trained weights of every trial: attacks, landscapes; each a row
@@ -70,6 +76,11 @@ class Sweep(Frozen):
         str, Annotated[dict[str, Any], BeforeValidator(_point, json_schema_input_type=dict[str, Any] | None)]
     ] = Field(default_factory=dict)
     search: dict[str, Searched] = Field(default_factory=dict)
+    sampler: Annotated[
+        dict[str, Any], BeforeValidator(named, json_schema_input_type=dict[str, Any] | str)
+    ] = Field(default_factory=lambda: {"name": "tpe"})
+    try_first: tuple[dict[str, Any], ...] = ()
+    objectives: tuple[Metric, ...] = ()
     seeds: Annotated[
         tuple[Whole, ...],
         Field(min_length=1),
@@ -90,6 +101,8 @@ class Sweep(Frozen):
     _text: str = PrivateAttr(default="")
     _source: Source = PrivateAttr(default=Source())
     _asked: tuple[EvaluationConfig, ...] = PrivateAttr(default=())
+    _sampling: SamplerConfig = PrivateAttr(default=Tpe())
+    _memo: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -105,6 +118,21 @@ class Sweep(Frozen):
     def asked(self) -> tuple[EvaluationConfig, ...]:
         """The evaluations that are asked for, each with its label."""
         return self._asked
+
+    @property
+    def sampling(self) -> SamplerConfig:
+        """The sampler of a search, with its settings."""
+        return self._sampling
+
+    @property
+    def memo(self) -> dict[str, Any]:
+        """What was worked out of this sweep once and is asked for again: the points of a search, expanded."""
+        return self._memo
+
+    @property
+    def goals(self) -> tuple[Metric, ...]:
+        """What a search is led by: the objectives, or the metric alone."""
+        return self.objectives or (self.metric,)
 
     @property
     def source(self) -> Source:
@@ -167,14 +195,18 @@ def _checked(content: dict[str, Any], folder: Path, text: str, source: Source) -
         raise
     sweep._folder, sweep._text, sweep._source = folder, text, source
     sweep._asked = resolve(sweep)
+    sweep._sampling = resolve_sampler(sweep)
+    if sweep.objectives and "metric" not in sweep.model_fields_set:
+        sweep = sweep.model_copy(update={"metric": sweep.objectives[0]})
     source.fail(check(sweep))
-    return sweep.model_copy(update={"metric": _measured(sweep)})
+    objectives = tuple(_measured(one, sweep) for one in sweep.objectives)
+    return sweep.model_copy(update={"metric": _measured(sweep.metric, sweep), "objectives": objectives})
 
 
-def _measured(sweep: Sweep) -> Metric:
-    """The metric; one of an evaluation is measured with the weights that the evaluation looks at."""
-    found = {one.label: one.checkpoint for one in sweep.asked}.get(label_of(sweep.metric.name))
-    return sweep.metric if found is None else sweep.metric.model_copy(update={"checkpoint": found})
+def _measured(metric: Metric, sweep: Sweep) -> Metric:
+    """A metric; one of an evaluation is measured with the weights that the evaluation looks at."""
+    found = {one.label: one.checkpoint for one in sweep.asked}.get(label_of(metric.name))
+    return metric if found is None else metric.model_copy(update={"checkpoint": found})
 
 
 def _hinted(problem: Problem) -> Problem:
