@@ -16,12 +16,14 @@ from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.checks import of_test
+from orchestrator.sweepfile.parts import Report
 from orchestrator.sweepfile.sweep import Sweep
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from orchestrator.planning.plan import Plan
+    from orchestrator.reports.draw import Led
     from orchestrator.tracking.tracker import Tracker
 
 
@@ -73,7 +75,7 @@ def write(sweep: Sweep, store: Store, points: Sequence[Point], rows: Sequence[Ro
     name = f"sweeps/{sweep.name}/report"
     files = write_reports(
         store.folder(name) or _temporary(), sweep.name, sweep.description, points, rows, sweep.metric,
-        sweep.seeds, sweep.reports, sweep.text, selects_on_test(sweep),
+        sweep.seeds, reports_of(sweep), sweep.text, selects_on_test(sweep),
     )  # fmt: skip
     if store.local is None:
         for file in files:
@@ -92,7 +94,7 @@ def show(sweep: Sweep, points: Sequence[Point], rows: Sequence[Row]) -> list[Ren
     from orchestrator.reports import terminal
 
     return terminal(
-        sweep.name, points, rows, sweep.metric, sweep.seeds, sweep.reports, selects_on_test(sweep)
+        sweep.name, points, rows, sweep.metric, sweep.seeds, reports_of(sweep), selects_on_test(sweep)
     )
 
 
@@ -108,9 +110,17 @@ def track(
 
     files = write(sweep, store, points, rows)
     complete(
-        *tracking_place(store, uri), sweep.name, points, rows, sweep.metric, sweep.seeds, sweep.reports,
+        *tracking_place(store, uri), sweep.name, points, rows, sweep.metric, sweep.seeds, reports_of(sweep),
         files, sweep.description, selects_on_test(sweep),
     )  # fmt: skip
+
+
+def reports_of(sweep: Sweep) -> list[Report | Led]:
+    """Those that the file asks for, and those that come of a search or of several objectives unasked."""
+    from orchestrator.reports.draw import Led
+
+    led = [Led(sweep.goals, sweep.search)] if sweep.search or sweep.objectives else []
+    return [*sweep.reports, *led]
 
 
 def selects_on_test(sweep: Sweep) -> bool:
