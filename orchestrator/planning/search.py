@@ -19,14 +19,15 @@ from orchestrator.planning.study import Study
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.metrics import label_of
 from orchestrator.records.row import DONE, Row, Status
-from orchestrator.sweepfile.samplers import MEMORY, Qmc
+from orchestrator.sweepfile.samplers import MEMORY, Gp, Qmc
 from orchestrator.sweepfile.sweep import Sweep
 
 TRIES = 200
 """Proposals in a row that may be known cells before other points are looked for."""
 
 FEW = 10
-"""The same once that has happened, and where each proposal is written to a disk or a database."""
+"""The same once that has happened, where each proposal is written to a disk or a database, and where it
+takes as long as a Gaussian process."""
 
 
 @dataclass
@@ -68,7 +69,8 @@ class Search:
         self.seen = {name_of(one) for one, _ in told.values()} | {name_of(point.labels) for point in points}
         to_do = {cell.key for cell in cells if cell.key not in told}
         self.study = Study(sweep, ledger.store, told, to_do, len(cells))
-        self.tries = TRIES if sweep.sampling.storage == MEMORY else FEW
+        cheap = sweep.sampling.storage == MEMORY and not isinstance(sweep.sampling, Gp)
+        self.tries = TRIES if cheap else FEW
         if isinstance(sweep.sampling, Qmc) and sweep.sampling.storage == MEMORY:
             self.tries += len(told) + len(cells)  # its sequence begins anew, at what is known by now
         for point, cell in zip(points, cells, strict=True):
