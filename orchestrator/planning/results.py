@@ -20,8 +20,8 @@ from orchestrator.sweepfile.sweep import Sweep
 Vector = tuple[float, ...]
 """A value for each objective."""
 
-COLUMNS = ("key", "cell", "seed", "status", "trial", "canonical", "best", "last")
-"""Of a row, what is read to tell it."""
+UNREAD = ("also", "history", "correct", "error", "timings", "versions", "lineage")
+"""Columns of a row that are not needed to tell it, and are most of it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def known(sweep: Sweep, ledger: Ledger, asked: Mapping[str, Settings]) -> dict[s
         sweep: the search. ledger: of the store. asked: settings of the cells that this search asked for.
     """
     done = {key: status for key, status in ledger.index().items() if status in DONE}
-    rows = [row for row in ledger.read(done, done, COLUMNS) if row.seed in sweep.seeds]
+    rows = [row for row in ledger.read(done, done, without=UNREAD) if row.seed in sweep.seeds]
     inside: dict[str, Settings | None] = {}
     fixed = _fixed(sweep)
     for row in rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 ENOUGH = 10
 """Known cells from which CMA-ES takes its first mean and covariance (Nomura et al., AAAI 2021)."""
+
+MOST_FITTED = 400
+"""Cells that a Gaussian process is fitted to; its cost grows with their cube."""
 
 PATIENCE = 5
 """Seconds after which the lock that a killed process left on a journal is broken."""
@@ -71,7 +75,7 @@ def _made(
                 n_startup_trials=config.startup_trials, n_ei_candidates=config.candidates,
             )  # fmt: skip
         case Gp():
-            return samplers.GPSampler(
+            return gp_sampler(
                 seed=seed,
                 n_startup_trials=config.startup_trials,
                 deterministic_objective=config.deterministic,
@@ -92,6 +96,35 @@ def _made(
         case _:
             assert isinstance(config, RandomSearch)
             return samplers.RandomSampler(seed=seed)
+
+
+def gp_sampler(**settings: Any) -> optuna.samplers.BaseSampler:
+    """Optuna's, fitted to at most :data:`MOST_FITTED` cells: the best half of them and the latest."""
+    import optuna
+
+    class Sampler(optuna.samplers.GPSampler):
+        def _sample_relative_impl(
+            self, study: Any, completed_trials: Any, running_trials: Any, search_space: Any
+        ) -> dict[str, Any]:
+            some = fitted(completed_trials, [one.name == "MAXIMIZE" for one in study.directions])
+            return super()._sample_relative_impl(study, some, running_trials, search_space)
+
+    return Sampler(**settings)
+
+
+def fitted(
+    trials: Sequence[optuna.trial.FrozenTrial], maximise: Sequence[bool], most: int = MOST_FITTED
+) -> list[optuna.trial.FrozenTrial]:
+    """At most ``most`` completed trials in their order: the best in each objective, then the latest."""
+    if len(trials) <= most:
+        return list(trials)
+    chosen: set[int] = set()
+    for i, up in enumerate(maximise):
+        ranked = sorted(trials, key=lambda trial: trial.values[i], reverse=up)
+        chosen |= {trial.number for trial in ranked[: most // 2 // len(maximise)]}
+    latest = (trial.number for trial in sorted(trials, key=lambda trial: -trial.number))
+    chosen |= set(islice((number for number in latest if number not in chosen), most - len(chosen)))
+    return [trial for trial in trials if trial.number in chosen]
 
 
 def first_generation(config: SamplerConfig) -> dict[str, Any]:

@@ -86,19 +86,17 @@ class Table(Generic[R]):
                 self.store.remove(self._name(status, row.key))
 
     def read(
-        self,
-        keys: Iterable[str],
-        index: Mapping[str, Any] | None = None,
-        columns: Sequence[str] | None = None,
+        self, keys: Iterable[str], index: Mapping[str, Any] | None = None, *, without: Iterable[str] = ()
     ) -> list[R]:
         """The rows of these keys, in their order; keys without one are passed over.
 
-        With ``columns`` the other fields have their defaults, and are not read.
+        Columns in ``without`` are not read, and stay at their defaults.
         """
         index = self.index() if index is None else index
         names = [self._name(index[key], key) for key in keys if key in index]
         with ThreadPoolExecutor(8) as pool:
             contents = list(pool.map(self.store.get, names))
+        columns = [name for name in self.schema.names if name not in set(without)]
         return [self.from_parquet(content, columns) for content in contents if content is not None]
 
     def find(self, prefix: str) -> list[str]:
@@ -117,7 +115,7 @@ class Table(Generic[R]):
     def from_parquet(cls, content: bytes, columns: Sequence[str] | None = None) -> R:
         """The row that :meth:`to_parquet` wrote; columns that a later version added are passed over."""
         wanted = None if columns is None else list(columns)
-        (values,) = pq.ParquetFile(io.BytesIO(content)).read(wanted).to_pylist()
+        (values,) = pq.ParquetFile(io.BytesIO(content)).read(wanted, use_threads=False).to_pylist()
         known = {field.name for field in fields(cls.row)} & set(cls.schema.names)
         found: R = cls.row(**{n: _value(v, cls._kind(n)) for n, v in values.items() if n in known})
         return found

@@ -77,6 +77,7 @@ class Gp(SamplerConfig):
 
     Cells under way are integrated over (qLogEI), so that parallel asks spread. One noise variance is fitted
     for all cells: the sampler has no place for the spread of each, which stands in the study beside its mean.
+    From 400 cells on it is fitted to the best and the latest ones, since its cost grows with their cube.
 
     Attributes:
         startup_trials: cells that are told before it learns; until then it draws at random.

@@ -11,6 +11,7 @@ import pytest
 from engine.errors import InputError
 from orchestrator.planning.job import Outcome
 from orchestrator.planning.results import Result
+from orchestrator.planning.samplers import fitted
 from orchestrator.planning.search import Search
 from orchestrator.planning.study import Study
 from orchestrator.records.ledger import Ledger
@@ -196,3 +197,17 @@ def test_means_and_spreads() -> None:
     assert result.spreads == (pytest.approx(2**0.5), 0.0)
     assert Result({0: (1.0, math.nan)}).means is None
     assert Result().means is None
+
+
+def test_a_gaussian_process_is_fitted_to_the_best_and_the_latest() -> None:
+    values = [(float((7 * i) % 20), float(i % 3)) for i in range(20)]
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    study.add_trials(optuna.trial.create_trial(values=list(pair)) for pair in values)
+    trials = study.get_trials()
+    assert fitted(trials, [True, False], most=20) == trials
+    chosen = [trial.number for trial in fitted(trials, [True, False], most=8)]
+    assert chosen == sorted(chosen)
+    assert len(chosen) == 8
+    best = [*sorted(range(20), key=lambda i: -values[i][0])[:2], 0, 3]
+    assert set(best) <= set(chosen)
+    assert set(chosen) - set(best) == set(sorted(set(range(20)) - set(best))[-4:])
