@@ -157,13 +157,15 @@ def storage_of(config: SamplerConfig, store: Store) -> optuna.storages.BaseStora
 
 def _database(url: str, options: dict[str, Any]) -> optuna.storages.BaseStorage:
     import optuna
+    from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         return optuna.storages.get_storage(optuna.storages.RDBStorage(url, **options))
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, RuntimeError) as error:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise InputError("sampler.storage", url, f"a database that answers ({reason})") from error
+        shown = make_url(url).render_as_string(hide_password=True)
+        raise InputError("sampler.storage", shown, f"a database that answers ({reason})") from error
 
 
 def _journal(path: Path) -> optuna.storages.BaseStorage:

@@ -21,6 +21,8 @@ Population = Annotated[int, Field(strict=True, ge=2)]
 MEMORY = "memory"
 JOURNALS = (".log", ".journal")
 URLS = ("sqlite:///", "journal:///", "postgresql://", "postgresql+psycopg2://")
+DRIVERS = {"postgresql": "psycopg", "postgresql+psycopg2": "psycopg2"}
+"""Packages that talk to a database, by the beginning of its address."""
 
 
 class SamplerConfig(Frozen):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import did_you_mean
 from orchestrator.sweepfile.parts import Searched, repeated
 from orchestrator.sweepfile.problems import Problem, illegal
+from orchestrator.sweepfile.samplers import DRIVERS
 
 if TYPE_CHECKING:
     from orchestrator.sweepfile.sweep import Sweep
@@ -74,9 +75,11 @@ def _sampler(sweep: Sweep) -> Iterator[Problem]:
             yield Problem(("sampler", "name"), illegal("cmaes", "two searched numbers or more"))
         if find_spec("cmaes") is None:
             yield Problem(("sampler", "name"), illegal("cmaes", "pip install cmaes, then run again"))
-    if sampler.storage.startswith("postgresql") and find_spec("psycopg2") is None:
-        legal = "pip install psycopg2-binary, then run again"
-        yield Problem(("sampler", "storage"), illegal(sampler.storage, legal))
+    kind = sampler.storage.partition("://")[0]
+    if kind in DRIVERS and find_spec(DRIVERS[kind]) is None:
+        package = "psycopg[binary]" if DRIVERS[kind] == "psycopg" else "psycopg2-binary"
+        legal = f"pip install '{package}', then run again"
+        yield Problem(("sampler", "storage"), illegal(f"{kind}://...", legal))
 
 
 def _try_first(sweep: Sweep) -> Iterator[Problem]:

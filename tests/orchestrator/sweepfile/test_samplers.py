@@ -136,3 +136,10 @@ def test_inside() -> None:
     steps = space["method.steps"]
     assert [inside(steps, value) for value in (5.0, True, 2, "5")] == [True, True, False, False]
     assert not inside(space["method.p"], True)
+
+
+def test_a_database_without_its_driver_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.sweepfile.search_checks.find_spec", lambda name: None)
+    line = line_of(sampler={"storage": "postgresql://me:secret@host/optuna"})
+    assert line.startswith("sampler.storage: 'postgresql://...' is not legal: pip install 'psycopg[binary]'")
+    assert "pip install cmaes" in line_of(search=NUMBERS, sampler="cmaes")
