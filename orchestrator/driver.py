@@ -272,7 +272,7 @@ class _Driver:
             for table in reporting.show(self.sweep, points, rows):
                 self._say(table)
         if tracker is not None:
-            about = self.sweep.reports, files, self.sweep.description
+            about = reporting.reports_of(self.sweep), files, self.sweep.description
             tracker.complete(points, rows, *about, reporting.selects_on_test(self.sweep))
             if not tracker.close():
                 self._note("MLflow lacks part of the record; `perturb track` completes it from the ledger")

@@ -19,12 +19,14 @@ from orchestrator.records.row import Row
 from orchestrator.records.store import Store
 from orchestrator.reports.summary import summarise
 from orchestrator.sweepfile.checks import of_test
+from orchestrator.sweepfile.parts import Report
 from orchestrator.sweepfile.sweep import Sweep
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from orchestrator.planning.plan import Plan
+    from orchestrator.reports.draw import Led
     from orchestrator.reports.sheet import Sheet
     from orchestrator.tracking.tracker import Tracker
 
@@ -82,7 +84,7 @@ def write(sweep: Sweep, store: Store, points: Sequence[Point], rows: Sequence[Ro
     name = f"sweeps/{sweep.name}/report"
     files = write_reports(
         store.folder(name) or _temporary(), sweep.name, sweep.description, points, rows, sweep.metric,
-        seeds_asked(sweep, points, rows), sweep.reports, sweep.text, selects_on_test(sweep),
+        seeds_asked(sweep, points, rows), reports_of(sweep), sweep.text, selects_on_test(sweep),
         sheets(sweep, points, rows),
     )  # fmt: skip
     if store.local is None:
@@ -102,7 +104,7 @@ def show(sweep: Sweep, points: Sequence[Point], rows: Sequence[Row]) -> list[Ren
     from orchestrator.reports import terminal
 
     return terminal(
-        sweep.name, points, rows, sweep.metric, seeds_asked(sweep, points, rows), sweep.reports,
+        sweep.name, points, rows, sweep.metric, seeds_asked(sweep, points, rows), reports_of(sweep),
         selects_on_test(sweep), sheets(sweep, points, rows),
     )  # fmt: skip
 
@@ -131,9 +133,17 @@ def track(
 
     files, seeds = write(sweep, store, points, rows), seeds_asked(sweep, points, rows)
     complete(
-        *tracking_place(store, uri), sweep.name, points, rows, sweep.metric, seeds, sweep.reports,
+        *tracking_place(store, uri), sweep.name, points, rows, sweep.metric, seeds, reports_of(sweep),
         files, sweep.description, selects_on_test(sweep),
     )  # fmt: skip
+
+
+def reports_of(sweep: Sweep) -> list[Report | Led]:
+    """Those that the file asks for, and those that come of a search or of several objectives unasked."""
+    from orchestrator.reports.draw import Led
+
+    led = [Led(sweep.goals, sweep.search)] if sweep.search or sweep.objectives else []
+    return [*sweep.reports, *led]
 
 
 def selects_on_test(sweep: Sweep) -> bool:

@@ -107,7 +107,7 @@ def plan(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> Plan:
         SweepError: a point of the sweep is not legal, or an evaluation does not apply to it.
     """
     if sweep.search:
-        from orchestrator.planning.search import recorded
+        from orchestrator.planning.asked import recorded
 
         points, cells = recorded(sweep, ledger.store)
         grid = Grid(tuple(points), {cell.key: cell for cell in cells})

@@ -2,70 +2,84 @@
 
 from __future__ import annotations
 
-import json
 import math
-import statistics
-import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
 
-from engine.errors import InputError
+from orchestrator.planning.asked import Asked, satisfied
 from orchestrator.planning.cells import Cell, Point
-from orchestrator.planning.evaluations import (
-    Evaluated,
-    attach,
-    evaluated,
-    evaluations_of,
-    jobs_of_row,
-)
+from orchestrator.planning.evaluations import Evaluated, attach, evaluated, evaluations_of
 from orchestrator.planning.expand import expand_one
 from orchestrator.planning.feed import Queue
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.planning.jobs import held, jobs_of
+from orchestrator.planning.results import Result, known, reached, value
+from orchestrator.planning.space import Settings, name_of, untried
+from orchestrator.planning.study import Study
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.metrics import label_of
-from orchestrator.records.row import DONE, Row, Status
-from orchestrator.records.store import Store
+from orchestrator.records.row import SETTLED, Row, Status
+from orchestrator.sweepfile.samplers import MEMORY, Gp, Qmc
 from orchestrator.sweepfile.sweep import Sweep
 
-if TYPE_CHECKING:
-    import optuna
-
 TRIES = 200
-"""Proposals in a row that may be known cells before the space counts as used up."""
+"""Proposals in a row that may be known cells before other points are looked for."""
+
+FEW = 10
+"""The same once that has happened, where each proposal is written to a disk or a database, and where it
+takes as long as a Gaussian process."""
+
+
+@dataclass
+class _Open:
+    """A cell under way: the number of its Optuna trial, and what is known by seed and objective."""
+
+    number: int
+    values: dict[tuple[int, str], float] = field(default_factory=dict)
+    reached: list[tuple[int, float]] = field(default_factory=list)
 
 
 class Search:
-    """A feed whose cells come from Optuna's TPE sampler (multivariate, seeded by the sweep's first seed).
+    """A feed whose cells come from an Optuna sampler, seeded by the sweep's first seed.
 
-    A cell is one Optuna trial; it is told the mean of the metric over the cell's seeds, or a failure
-    when one of them has no value. What the ledger already holds of the space is told first. Where the
-    metric is an evaluation's, a seed has its value when that evaluation is done.
+    A cell is one Optuna trial; it is told the mean of each objective over the cell's seeds, or a failure when
+    a value is missing or not finite. What the ledger already holds of the space is told first, then come the
+    points to try first. A proposal that is a known cell is told and asked again; when the sampler finds no
+    new one, points that it did not propose are taken, as long as there are any. Where an objective is an
+    evaluation's, a seed has its value when that evaluation is done.
 
     Args:
         sweep: with a search space and a budget of trials. ledger: of the store.
     """
 
     def __init__(self, sweep: Sweep, ledger: Ledger) -> None:
-        self.sweep, self.ledger, self.label = sweep, ledger, label_of(sweep.metric.name)
-        self.points, cells = recorded(sweep, ledger.store)
+        self.sweep, self.ledger = sweep, ledger
+        self.labels = {label_of(metric.name) for metric in sweep.goals}
+        self.asked = Asked(sweep, ledger.store)
+        points, cells = list(self.asked.points), self.asked.cells
         done = (key for key, status in ledger.index().items() if status == "completed")
         self.queue = Queue([], done)
-        self.values: dict[str, float | None] = {}  # of the cells known; None is under way or failed
-        self.open: dict[str, tuple[optuna.Trial, dict[int, float]]] = {}
+        self.open: dict[str, _Open] = {}
         self.used_up = False
         assert sweep.budget.trials is not None
         self.left = sweep.budget.trials - len(cells) * len(sweep.seeds)
-        self.study = self._study(len(cells))
-        self._warm_start(ledger)
-        for point, cell in zip(self.points, cells, strict=True):
+        settings = {cell.key: dict(point.labels) for point, cell in zip(points, cells, strict=True)}
+        told = known(sweep, ledger, settings)
+        self.values: dict[str, Result | None] = {cell: result for cell, (_, result) in told.items()}
+        self.seen = {name_of(one) for one, _ in told.values()} | {name_of(point.labels) for point in points}
+        to_do = {cell.key for cell in cells if cell.key not in told}
+        self.study = Study(sweep, ledger.store, told, to_do, len(cells))
+        cheap = sweep.sampling.storage == MEMORY and not isinstance(sweep.sampling, Gp)
+        self.tries = TRIES if cheap else FEW
+        if isinstance(sweep.sampling, Qmc) and sweep.sampling.storage == MEMORY:
+            self.tries += len(told) + len(cells)  # its sequence begins anew, at what is known by now
+        for point, cell in zip(points, cells, strict=True):
             if cell.key in self.values:
                 self.queue.add(self._evaluations(point, cell).todo)
             else:
-                self.study.enqueue_trial(dict(point.labels))
-                trial = self.study.ask()
-                suggest(trial, sweep.search)
-                self._take_up(trial, point, cell)
+                number = self.study.under_way.get(cell.key)
+                self._take_up(self._again(point, cell) if number is None else number, point, cell)
+        self._try_first()
 
     @property
     def exhausted(self) -> bool:
@@ -96,213 +110,101 @@ class Search:
         self.queue.done(job, outcome)
         if outcome.status == "stopped":
             return
-        if job.label == self.label or (not job.label and outcome.status != "completed"):
-            self._gather(job, self._measured(outcome.best, outcome.last))
+        self._gather(job, outcome)
         while self.queue.given_up:
             lost = self.queue.given_up.pop()
-            if lost.label in ("", self.label):
-                self._gather(lost, math.nan)
+            self._gather(lost, Outcome(lost.key, "failed"))
 
-    def _gather(self, job: Job, value: float) -> None:
+    def _gather(self, job: Job, outcome: Outcome) -> None:
+        """Values of the objectives that a job measures; a trial without weights has none at all."""
         if job.cell not in self.open:
             return  # a parent, or a cell that has been told
-        self.open[job.cell][1][job.seed] = value
+        one, fine = self.open[job.cell], outcome.status == "completed"
+        if outcome.status == "pruned":
+            one.reached.append(reached(outcome.last, self.sweep.watched))
+        for metric in self.sweep.goals:
+            if label_of(metric.name) == job.label or not (job.label or fine):
+                found = outcome.best if metric.checkpoint == "best" else outcome.last
+                one.values[job.seed, metric.name] = found.get(metric.name, math.nan) if fine else math.nan
         self._tell_if_complete(job.cell)
 
     def _tell_if_complete(self, cell: str) -> None:
-        trial, values = self.open[cell]
-        if len(values) == len(self.sweep.seeds):
-            del self.open[cell]
-            self.values[cell] = self._tell(trial, list(values.values()))
+        one, names = self.open[cell], [metric.name for metric in self.sweep.goals]
+        if len(one.values) < len(self.sweep.seeds) * len(names):
+            return
+        del self.open[cell]
+        vectors = {seed: tuple(one.values[seed, name] for name in names) for seed in self.sweep.seeds}
+        self.values[cell] = Result(vectors, tuple(one.reached))
+        self.study.tell(one.number, self.values[cell])
 
     def _ask(self) -> None:
-        for _ in range(TRIES):
-            trial = self.study.ask()
-            settings = suggest(trial, self.sweep.search)
+        for _ in range(self.tries):
+            number, settings = self.study.propose()
             point, cell = expand_one(self.sweep, settings)
             if cell.key not in self.values:
-                self.points.append(point)
-                self.left -= len(self.sweep.seeds)
-                record(self.sweep, self.ledger.store, self.points)
-                self._take_up(trial, point, cell)
+                self._begin(number, point, cell)
                 return
-            self._tell(trial, [self.values[cell.key]])
+            self._repeat(number, settings, cell)
+        self.tries = FEW
+        for settings in untried(self.sweep.search, self.seen, len(self.asked.points)):
+            point, cell = expand_one(self.sweep, settings)
+            if cell.key not in self.values:
+                self._begin(self.study.propose_at(settings), point, cell)
+                return
+            self.seen.add(name_of(settings))
         self.used_up = True
 
-    def _take_up(self, trial: optuna.Trial, point: Point, cell: Cell) -> None:
+    def _repeat(self, number: int, settings: Settings, cell: Cell) -> None:
+        """A proposal that is a known cell: what it came to, a failure while it is under way."""
+        self.seen.add(name_of(settings))
+        self.study.mark(number, cell.key)
+        self.study.tell(number, self.values[cell.key])
+
+    def _begin(self, number: int, point: Point, cell: Cell) -> None:
+        self.left -= len(self.sweep.seeds)
+        self.study.mark(number, cell.key)
+        self.asked.add(point)
+        self.seen.add(name_of(point.labels))
+        self._take_up(number, point, cell)
+
+    def _again(self, point: Point, cell: Cell) -> int:
+        """A trial for a cell that was asked for before and whose own trial is lost."""
+        number = self.study.propose_at(point.labels)
+        self.study.mark(number, cell.key)
+        return number
+
+    def _try_first(self) -> None:
+        wanted = self.sweep.try_first
+        for one, asked in zip(wanted, satisfied(wanted, self.asked.points), strict=True):
+            whole = all(s.active(dict(one)) == (name in one) for name, s in self.sweep.search.items())
+            if not asked and not (whole and expand_one(self.sweep, one)[1].key in self.values):
+                self.study.first(one)
+
+    def _take_up(self, number: int, point: Point, cell: Cell) -> None:
         """Queue the seeds of a cell that the ledger does not hold, and count those that it does."""
         jobs = jobs_of([cell], self.sweep, [point])
-        status = held(jobs, self.ledger)
+        status = held(jobs, self.ledger, rule=self.sweep.rule)
         found = self._evaluations(point, cell, status)
-        waiting = {job.seed for job in found.todo if job.label == self.label}
-        done = [job.key for job in jobs if job.cell == cell.key and status.get(job.key) in DONE]
-        rows = attach(self.ledger.read(done, status), found.jobs, self.ledger)
+        waiting = {(job.seed, job.label) for job in found.todo}
+        done = [job.key for job in jobs if job.cell == cell.key and status.get(job.key) in SETTLED]
+        rows = attach(self.ledger.read(done, status, rule=self.sweep.rule), found.jobs, self.ledger)
         self.values[cell.key] = None
-        self.open[cell.key] = (trial, {r.seed: self._value(r) for r in rows if r.seed not in waiting})
-        self.queue.add([job for job in jobs if status.get(job.key) not in DONE] + found.todo)
+        self.open[cell.key] = _Open(number)
+        for row in rows:
+            self._recall(row, waiting)
+        self.queue.add([job for job in jobs if status.get(job.key) not in SETTLED] + found.todo)
         self._tell_if_complete(cell.key)
+
+    def _recall(self, row: Row, waiting: set[tuple[int, str]]) -> None:
+        """Values that the ledger holds of a cell under way."""
+        if row.status == "pruned":
+            self.open[row.cell].reached.append(reached(row.last, self.sweep.watched))
+        for metric in self.sweep.goals:
+            if (row.seed, label_of(metric.name)) not in waiting:
+                self.open[row.cell].values[row.seed, metric.name] = value(row, metric)
 
     def _evaluations(self, point: Point, cell: Cell, status: Mapping[str, Status] | None = None) -> Evaluated:
         """Those of a cell; its trials are done where no status is given."""
         jobs = evaluations_of([cell], self.sweep, [point])
-        known = self.ledger.index() if status is None and jobs else status or {}
-        return evaluated(jobs, known, self.ledger)
-
-    def _value(self, row: Row) -> float:
-        """The sweep's metric, NaN where a trial has none."""
-        return row.measured(self.sweep.metric.checkpoint).get(self.sweep.metric.name, math.nan)
-
-    def _measured(self, best: Mapping[str, float], last: Mapping[str, float]) -> float:
-        """The sweep's metric, NaN where a trial has none."""
-        metrics = best if self.sweep.metric.checkpoint == "best" else last
-        return metrics.get(self.sweep.metric.name, math.nan)
-
-    def _tell(self, trial: optuna.Trial, values: list[float | None]) -> float | None:
-        import optuna
-
-        known = [value for value in values if value is not None and math.isfinite(value)]
-        if len(known) < len(values):
-            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            return None
-        self.study.tell(trial, statistics.fmean(known))
-        return statistics.fmean(known)
-
-    def _study(self, known: int) -> optuna.Study:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # A continued search must not repeat its first random draws: the seed counts what is known.
-            sampler = optuna.samplers.TPESampler(
-                seed=self.sweep.seeds[0] + known, multivariate=True, group=True, constant_liar=True
-            )
-        maximise = self.sweep.metric.mode == "max"
-        return optuna.create_study(sampler=sampler, direction="maximize" if maximise else "minimize")
-
-    def _warm_start(self, ledger: Ledger) -> None:
-        """Tell what the ledger holds of this space, whichever sweep trained it."""
-        cells: dict[str, tuple[dict[str, Any], list[float]]] = {}
-        done = [key for key, status in ledger.index().items() if status in DONE]
-        for row in ledger.read(done):
-            if row.seed not in self.sweep.seeds:
-                continue
-            settings = settings_of(row, self.sweep)
-            if settings is not None:
-                (row,) = attach([row], jobs_of_row(row, self.sweep) if self.label else [], ledger)
-                value = self._value(row)
-                if not self.label or math.isfinite(value):  # else it is still to be evaluated
-                    cells.setdefault(row.cell, (settings, []))[1].append(value)
-        for cell, (settings, values) in cells.items():
-            if len(values) == len(self.sweep.seeds):
-                self.values[cell] = self._add(settings, values)
-
-    def _add(self, settings: dict[str, Any], values: list[float]) -> float | None:
-        import optuna
-
-        if not all(map(math.isfinite, values)):
-            return None
-        mean = statistics.fmean(values)
-        kinds = {name: distribution(self.sweep.search[name]) for name in settings}
-        self.study.add_trial(optuna.trial.create_trial(params=settings, distributions=kinds, value=mean))
-        return mean
-
-
-def suggest(trial: optuna.Trial, space: Mapping[str, Any]) -> dict[str, Any]:
-    """A value for each searched setting that exists beside those chosen before it."""
-    chosen: dict[str, Any] = {}
-    for name, searched in space.items():
-        if not searched.active(chosen):
-            continue
-        if searched.kind == "choice":
-            chosen[name] = trial.suggest_categorical(name, searched.choice)
-        elif searched.kind == "int":
-            chosen[name] = trial.suggest_int(name, *searched.bounds)
-        else:
-            log = searched.kind == "log_uniform"
-            chosen[name] = trial.suggest_float(name, *searched.bounds, log=log)
-    return chosen
-
-
-def distribution(searched: Any) -> optuna.distributions.BaseDistribution:
-    """Optuna's form of a searched setting."""
-    import optuna
-
-    if searched.kind == "choice":
-        return optuna.distributions.CategoricalDistribution(searched.choice)
-    if searched.kind == "int":
-        low, high = searched.bounds
-        return optuna.distributions.IntDistribution(int(low), int(high))
-    low, high = searched.bounds
-    return optuna.distributions.FloatDistribution(low, high, log=searched.kind == "log_uniform")
-
-
-def settings_of(row: Row, sweep: Sweep) -> dict[str, Any] | None:
-    """The point of the search space that a row is at; None when it is at none.
-
-    A row belongs to the space exactly when the base trial with the row's values of the searched settings
-    is the row's cell.
-    """
-    settings: dict[str, Any] = {}
-    for name, searched in sweep.search.items():
-        if searched.active(settings):
-            value = _value(row.trial, name)
-            if value is None or not _inside(searched, value):
-                return None
-            settings[name] = value
-    try:
-        _, cell = expand_one(sweep, settings)
-    except ValueError:  # the row's values are not legal beside this sweep's base trial
-        return None
-    return settings if cell.key == row.cell else None
-
-
-def _value(trial: Mapping[str, Any], dotted: str) -> Any:
-    """A setting of a resolved trial; a value given apart for input and weights counts when equal."""
-    value: Any = trial
-    for part in dotted.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return None
-        value = value[part]
-    if isinstance(value, Mapping):
-        values = list(value.values())
-        return values[0] if values and all(v == values[0] for v in values) else None
-    return value
-
-
-def _inside(searched: Any, value: Any) -> bool:
-    if searched.kind == "choice":
-        return value in searched.choice
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    low, high = searched.bounds
-    return bool(low <= value <= high)
-
-
-def record(sweep: Sweep, store: Store, points: list[Point]) -> None:
-    """Write down the points that a search has asked for, before any of them runs."""
-    content = json.dumps([dict(point.labels) for point in points], indent=1)
-    store.put(_record(sweep), content.encode())
-
-
-def recorded(sweep: Sweep, store: Store) -> tuple[list[Point], list[Cell]]:
-    """The points that earlier runs of a search asked for, and their cells.
-
-    Raises:
-        InputError: the search space was changed so that an earlier point is no longer in it.
-    """
-    content = store.get(_record(sweep))
-    points, cells = [], {}
-    for labels in json.loads(content) if content else []:
-        space = sweep.search
-        if not all(name in space and _inside(space[name], value) for name, value in labels.items()):
-            legal = "a space that holds the points asked for before; give the sweep a new name"
-            raise InputError("search", sorted(space), legal)
-        point, cell = expand_one(sweep, labels)
-        points.append(point)
-        cells[cell.key] = cell
-    return points, list(cells.values())
-
-
-def _record(sweep: Sweep) -> str:
-    return f"sweeps/{sweep.name}/points.json"
+        index = self.ledger.index() if status is None and jobs else status or {}
+        return evaluated(jobs, index, self.ledger)

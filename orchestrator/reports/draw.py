@@ -1,17 +1,19 @@
-"""One wanted report laid out: what it is called, its panels or lines, and every form it is drawn in."""
+"""Every wanted report laid out: what it is called, and its panels or lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
 from orchestrator.planning.cells import Point
 from orchestrator.records.metrics import label_of, lower_is_better, measure_of
 from orchestrator.records.row import Row
-from orchestrator.reports import figures, interactive, tables
+from orchestrator.reports import tables
+from orchestrator.reports.drawing import Drawing
 from orchestrator.reports.figures import Heading
-from orchestrator.reports.layout import Line, Panel, ReportLike, lines, panels, table
+from orchestrator.reports.importances import draw_importances
+from orchestrator.reports.layout import ReportLike, lines, panels, table
+from orchestrator.reports.pareto import draw_front
 from orchestrator.reports.summary import (
     CellSummary,
     Measure,
@@ -20,84 +22,21 @@ from orchestrator.reports.summary import (
     evaluation_metrics,
     summarise,
 )
-from orchestrator.reports.tables import Numbers, metrics_panel
+from orchestrator.reports.tables import metrics_panel
 from orchestrator.reports.words import checkpoint_text, metric_title, slug
+from orchestrator.sweepfile.parts import Searched
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """One report of a sweep.
+class Led:
+    """What a sweep is led by, for the reports that come of it unasked.
 
     Attributes:
-        name: its files begin with it. title: for people.
-        kind: which of the three it is. heading: what stands over its figures.
-        points, cells: what it is drawn from.
-        panels: of a grid or table; of a curve its numbers, a row for each x.
-        lines: of a curve, else empty. along: the setting along a curve, else empty.
-        numbers: of a table of several metrics, each with its cells; else empty.
+        objectives: the front is drawn of two or more. space: what was searched; empty for a grid.
     """
 
-    name: str
-    title: str
-    kind: Literal["grid", "curve", "table"]
-    heading: Heading
-    points: Sequence[Point]
-    cells: Mapping[str, CellSummary]
-    panels: tuple[Panel, ...]
-    lines: tuple[Line, ...] = ()
-    along: str = ""
-    numbers: tuple[Numbers, ...] = ()
-
-    @property
-    def metric(self) -> MetricLike:
-        """What its numbers are; of several metrics the first, whose form all have."""
-        return self.heading.metric
-
-    @property
-    def parts(self) -> tuple[Numbers, ...]:
-        """Its metrics, mostly one, each with what it is in every cell."""
-        return self.numbers or ((self.metric, self.cells),)
-
-    def csv(self) -> str:
-        """All places in long form."""
-        return tables.to_csv(self.points, self.parts)
-
-    def pngs(self) -> dict[str, bytes]:
-        """Figures by file name: one a panel of a grid, one for a curve, none for a table."""
-        if self.kind == "table":
-            return {}
-        if self.kind == "curve":
-            return {f"{self.name}.png": figures.png(figures.curve(self.lines, self.along, self.heading))}
-        drawn = [
-            figures.scatter(panel, self.heading) if panel.scattered else figures.heatmap(panel, self.heading)
-            for panel in self.panels
-        ]
-        return {f"{name}.png": figures.png(one) for name, one in zip(self._panel_names(), drawn, strict=True)}
-
-    def interactive(self) -> dict[str, Any]:
-        """Plotly figures by name."""
-        if self.kind == "table":
-            return {}
-        if self.kind == "curve":
-            return {self.name: interactive.curve(self.lines, self.along, self.heading)}
-        drawn = [
-            interactive.scatter(panel, self.heading)
-            if panel.scattered
-            else interactive.heatmap(panel, self.heading)
-            for panel in self.panels
-        ]
-        return dict(zip(self._panel_names(), drawn, strict=True))
-
-    def tables(self) -> tuple[Panel, ...]:
-        """Its numbers as tables: the panels, but a row for each point where they are scattered."""
-        if any(panel.scattered for panel in self.panels):
-            return (tables.points_panel(self.points, self.cells, self.metric),)
-        return self.panels
-
-    def _panel_names(self) -> list[str]:
-        if len(self.panels) == 1:
-            return [self.name]
-        return [f"{self.name}-{i}" for i, _ in enumerate(self.panels, 1)]
+    objectives: Sequence[MetricLike]
+    space: Mapping[str, Searched]
 
 
 def draw(
@@ -106,24 +45,43 @@ def draw(
     rows: Iterable[Row],
     metric: MetricLike,
     seeds: Sequence[int],
-    reports: Sequence[ReportLike],
+    reports: Sequence[ReportLike | Led],
     test_selection: bool = False,
 ) -> list[Drawing]:
     """Lay out every report that is wanted, a table of all points where none is, and all evaluations.
+
+    Of a search, and of a sweep with several objectives, come the front and the importances.
 
     Raises:
         InputError: rows that must not stand in one table, or a report over a setting that no point has.
     """
     rows, drawings = list(rows), []
-    for report in reports:
+    wanted = [report for report in reports if not isinstance(report, Led)]
+    for report in wanted:
         measure = _measure(report, metric, rows)
         cells = summarise((point.cell for point in points), rows, measure, seeds)
         drawings.append(_drawing(report, points, cells, Heading(name, measure, test_selection)))
-    if not reports:
+    if not wanted:
         cells = summarise((point.cell for point in points), rows, metric, seeds)
         drawings.append(_all_points(points, cells, Heading(name, metric, test_selection)))
+    for led in reports:
+        if isinstance(led, Led):
+            drawings += _led(led, name, points, rows, seeds, test_selection)
     drawings += _evaluations(name, points, rows, seeds, test_selection)
     return _named_apart(drawings)
+
+
+def _led(
+    led: Led, name: str, points: Sequence[Point], rows: Sequence[Row], seeds: Sequence[int], on_test: bool
+) -> Iterator[Drawing]:
+    numbers = [
+        (metric, summarise((point.cell for point in points), rows, metric, seeds))
+        for metric in led.objectives
+    ]
+    if len(numbers) > 1:
+        yield draw_front(points, numbers, Heading(name, numbers[0][0], on_test))
+    for metric, cells in numbers if led.space else ():
+        yield draw_importances(points, cells, Heading(name, metric, on_test), led.space)
 
 
 def _evaluations(
@@ -197,8 +155,6 @@ def _measure(report: ReportLike, metric: MetricLike, rows: Iterable[Row]) -> Met
 
 def _named_apart(drawings: list[Drawing]) -> list[Drawing]:
     """Reports of one kind over other metrics get the metric into their name, then a number."""
-    from dataclasses import replace
-
     taken: set[str] = set()
     result = []
     for drawing in drawings:

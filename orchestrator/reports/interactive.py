@@ -65,7 +65,7 @@ def heatmap(panel: Panel, heading: Heading) -> Any:
         ticks="outside",
         tickcolor="white",
     )
-    _lay_out(
+    lay_out(
         figure, heading.text(panel.title, list(panel.places.values())), 170 + ROW_PIXELS * len(panel.rows)
     )
     return figure
@@ -100,7 +100,7 @@ def scatter(panel: Panel, heading: Heading) -> Any:
         )
     figure.update_xaxes(title=escape(panel.x), type="log" if spans(panel.xs, SEARCHED) else "linear")
     figure.update_yaxes(title=escape(panel.y), type="log" if spans(panel.ys, SEARCHED) else "linear")
-    _lay_out(figure, heading.text(panel.title, list(panel.places.values())), 520)
+    lay_out(figure, heading.text(panel.title, list(panel.places.values())), 520)
     return figure
 
 
@@ -119,7 +119,7 @@ def curve(lines: Sequence[Line], along: str, heading: Heading) -> Any:
     figure.update_yaxes(title=metric_title(heading.metric), automargin=True)
     figure.update_layout(legend={"orientation": "h", "y": -0.22, "yanchor": "top"})
     cells = [cell for line in lines for _, cell in line.places]
-    _lay_out(figure, heading.text("", cells), 480)
+    lay_out(figure, heading.text("", cells), 480)
     return figure
 
 
@@ -258,7 +258,8 @@ def _line_traces(i: int, line: Line, metric: MetricLike) -> list[Any]:
     return traces
 
 
-def _lay_out(figure: Any, title: str, height: int) -> None:
+def lay_out(figure: Any, title: str, height: int) -> None:
+    """Title, fonts and margins, the same for every figure."""
     text = "<br>".join(map(escape, title.split("\n")))
     figure.update_layout(
         title={"text": text, "font": {"size": 14}, "x": 0, "xref": "paper"},

@@ -54,6 +54,7 @@ class Panel:
         xs, ys: values of columns and rows where all are numbers, else empty.
         apart: whether each column is a metric of its own, with a best cell of its own; the title then
             says what they measure.
+        metrics: what each column measures, where they differ in more than their names; else empty.
     """
 
     title: str
@@ -65,6 +66,11 @@ class Panel:
     xs: tuple[float, ...] = ()
     ys: tuple[float, ...] = ()
     apart: bool = False
+    metrics: tuple[MetricLike, ...] = ()
+
+    def of(self, column: int, metric: MetricLike) -> MetricLike:
+        """What a column measures; ``metric`` where all measure the same."""
+        return self.metrics[column] if self.metrics else metric
 
     @property
     def scattered(self) -> bool:
@@ -79,11 +85,10 @@ class Panel:
         """The best cell, or that of each column where columns are metrics of their own and one is better."""
         if not self.apart:
             found = [self.best(metric)]
-        elif not judged(metric.name):
-            found = []
         else:
             columns = [[c for (_, j), c in self.places.items() if j == k] for k in range(len(self.columns))]
-            found = [_best(column, metric) for column in columns]
+            kinds = [self.of(k, metric) for k in range(len(columns))]
+            found = [_best(c, one) for c, one in zip(columns, kinds, strict=True) if judged(one.name)]
         return [cell for cell in found if cell is not None]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.planning.cells import Point
 from orchestrator.records.row import Row
 from orchestrator.reports import facts, interactive
-from orchestrator.reports.draw import Drawing
+from orchestrator.reports.drawing import Drawing
 from orchestrator.reports.layout import axes_of
 from orchestrator.reports.sheet import Sheet
 from orchestrator.reports.summary import MetricLike, chosen_rows

@@ -69,7 +69,13 @@ def panel_table(panel: Panel, metric: MetricLike) -> Table:
         shown.add_column(column, justify="right", no_wrap=True)
     for i, row in enumerate(panel.rows):
         cells = [panel.places.get((i, j)) for j in range(len(panel.columns))]
-        shown.add_row(row, *(_styled(cell, metric, any(cell is one for one in bests)) for cell in cells))
+        shown.add_row(
+            row,
+            *(
+                _styled(cell, panel.of(j, metric), any(cell is one for one in bests))
+                for j, cell in enumerate(cells)
+            ),
+        )
     return shown
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.files import write_atomic
 from orchestrator.planning.cells import Point
 from orchestrator.records.row import Row
-from orchestrator.reports.draw import draw
+from orchestrator.reports.draw import Led, draw
 from orchestrator.reports.facts import progress
 from orchestrator.reports.layout import ReportLike
 from orchestrator.reports.sheet import Sheet
@@ -31,7 +31,7 @@ def write_reports(
     rows: Sequence[Row],
     metric: MetricLike,
     seeds: Sequence[int],
-    reports: Sequence[ReportLike],
+    reports: Sequence[ReportLike | Led],
     sweep_text: str,
     test_selection: bool,
     sheets: Sequence[Sheet] = (),
@@ -83,7 +83,7 @@ def terminal(
     rows: Sequence[Row],
     metric: MetricLike,
     seeds: Sequence[int],
-    reports: Sequence[ReportLike],
+    reports: Sequence[ReportLike | Led],
     test_selection: bool = False,
     sheets: Sequence[Sheet] = (),
 ) -> list[RenderableType]:
@@ -94,15 +94,13 @@ def terminal(
     """
     from rich.text import Text
 
-    from orchestrator.reports.tables import panel_table
-
     cells = list(dict.fromkeys(point.cell for point in points))
     counts = progress(cells, chosen_rows(cells, rows, seeds), seeds)
     shown: list[RenderableType] = [Text(progress_line(name, counts))]
     if test_selection:
         shown.append(Text(selection_note(test_selection), style="bold red"))
     for drawing in draw(name, points, rows, metric, seeds, reports, test_selection):
-        shown += [panel_table(panel, drawing.metric) for panel in drawing.tables()]
+        shown += drawing.terminal()
     return shown + [sheet.table() for sheet in sheets]
 
 

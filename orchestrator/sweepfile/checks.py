@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import did_you_mean
 from orchestrator.records.metrics import label_of, trial_metrics
-from orchestrator.sweepfile.parts import repeated
+from orchestrator.sweepfile.parts import Metric, repeated
 from orchestrator.sweepfile.problems import Problem, illegal
 from orchestrator.sweepfile.replicates import price_problems, replicate_problems
+from orchestrator.sweepfile.search_checks import check_search
 from orchestrator.sweepfile.yaml_file import Where
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ POINT = "point"
 
 def check(sweep: Sweep) -> list[Problem]:
     """Everything that contradicts itself in a sweep whose blocks are legal one by one."""
-    checks = (_seeds, _axes, _zips, _twice, _metrics, _search, _budget, _scheduler, _reports,
+    checks = (_seeds, _axes, _zips, _twice, _metrics, _search, check_search, _budget, _scheduler, _reports,
               replicate_problems, price_problems)  # fmt: skip
     return [problem for one in checks for problem in one(sweep)]
 
@@ -99,19 +101,27 @@ def _metrics(sweep: Sweep) -> Iterator[Problem]:
     """A metric is a trial's, or one of an evaluation of this sweep, whose measures only it knows."""
     labels = [one.label for one in sweep.asked]
     known = trial_metrics(_attacks(sweep))
-    named: list[tuple[Where, str]] = [(("metric", "name"), sweep.metric.name)]
+    led = _goals(sweep)
+    if sweep.objectives and sweep.metric is not sweep.objectives[0]:
+        led.append((("metric",), sweep.metric))
+    named: list[tuple[Where, str]] = [((*place, "name"), metric.name) for place, metric in led]
     named += [(("reports", i, "metric"), one.metric) for i, one in enumerate(sweep.reports) if one.metric]
     for place, name in named:
         if name not in known and label_of(name) not in labels:
             measure = name.partition(".")[2] or "accuracy"
             legal = did_you_mean(name, [*known, *(f"{label}.{measure}" for label in labels)])
             yield Problem(place, illegal(name, f"{legal}; LABEL.MEASURE of one of the sweep's evaluations"))
-    for one in sweep.asked:
-        given = sweep.metric.checkpoint
-        explicit = "checkpoint" in sweep.metric.model_fields_set
-        if one.label == label_of(sweep.metric.name) and explicit and given != one.checkpoint:
+    for one, (place, metric) in product(sweep.asked, led):
+        given, explicit = metric.checkpoint, "checkpoint" in metric.model_fields_set
+        if one.label == label_of(metric.name) and explicit and given != one.checkpoint:
             legal = f"{one.checkpoint!r}, which {one.label} evaluates; or left out"
-            yield Problem(("metric", "checkpoint"), illegal(given, legal))
+            yield Problem((*place, "checkpoint"), illegal(given, legal))
+
+
+def _goals(sweep: Sweep) -> list[tuple[Where, Metric]]:
+    """What a search is led by, with its places."""
+    several: list[tuple[Where, Metric]] = [(("objectives", i), one) for i, one in enumerate(sweep.objectives)]
+    return several or [(("metric",), sweep.metric)]
 
 
 def _attacks(sweep: Sweep) -> list[str]:
@@ -121,10 +131,13 @@ def _attacks(sweep: Sweep) -> list[str]:
 
 
 def of_test(sweep: Sweep) -> bool:
-    """Whether the sweep's metric is measured on test examples."""
-    label = label_of(sweep.metric.name)
+    """Whether what the sweep is led by is measured on test examples."""
+    return any(_on_test(sweep, one) for one in sweep.goals)
+
+
+def _on_test(sweep: Sweep, metric: Metric) -> bool:
     looking = {one.label for one in sweep.asked if "test" in (one.split, one.checkpoint.partition(".")[2])}
-    return sweep.metric.name.startswith("test.") or label in looking
+    return metric.name.startswith("test.") or label_of(metric.name) in looking
 
 
 def _search(sweep: Sweep) -> Iterator[Problem]:
@@ -134,9 +147,10 @@ def _search(sweep: Sweep) -> Iterator[Problem]:
         if getattr(sweep, block):
             legal = "a search or a grid; make the axis a searched setting: {choice: [...]}"
             yield Problem((block,), f"is not legal beside search: {legal}")
-    if of_test(sweep) and not sweep.allow_test_selection:
-        legal = "a val metric, or allow_test_selection: true, which every report then says"
-        yield Problem(("metric", "name"), illegal(sweep.metric.name, legal))
+    for goal, metric in _goals(sweep):
+        if _on_test(sweep, metric) and not sweep.allow_test_selection:
+            legal = "a val metric, or allow_test_selection: true, which every report then says"
+            yield Problem((*goal, "name"), illegal(metric.name, legal))
     before: dict[str, Any] = {}
     for name, searched in sweep.search.items():
         for other, values in searched.when.items():

@@ -18,6 +18,7 @@ from engine.slots.ascent import Ascent, InputAscent
 from engine.update import OPTIMIZERS, SCHEDULES
 from orchestrator.sweepfile.parts import Budget, Failures, Metric, Resources
 from orchestrator.sweepfile.replicates import Price, Published, Sequential
+from orchestrator.sweepfile.samplers import SAMPLERS
 from orchestrator.sweepfile.sweep import Sweep
 
 _KINDS: dict[str, Kind] = {
@@ -47,6 +48,7 @@ def json_schema() -> dict[str, Any]:
     ]
     known += [Sequential, Published, Price]
     known += [model for models in components.values() for model in models.values()] + [Composition]
+    known += list(SAMPLERS.values())
     references, schema = models_json_schema([(model, "validation") for model in known])
     definitions: dict[str, Any] = schema["$defs"]
     place: dict[Any, str] = {model: ref["$ref"].rsplit("/", 1)[-1] for (model, _), ref in references.items()}
@@ -63,6 +65,9 @@ def json_schema() -> dict[str, Any]:
     for loose in ("type", "additionalProperties"):
         sweep["properties"]["trial"].pop(loose)
     sweep["properties"]["evaluations"]["items"] = _choice("evaluations", evaluations, place)
+    described = sweep["properties"]["sampler"].get("description", "")
+    samplers: dict[str, type[BaseModel]] = dict(SAMPLERS)
+    sweep["properties"]["sampler"] = _choice("sampler", samplers, place) | {"description": described}
     attacks: dict[str, type[BaseModel]] = {
         name: model for name, model in evaluations.items() if issubclass(model, AttackConfig)
     }

@@ -21,6 +21,7 @@ from orchestrator.sweepfile.notify import Notify, withhold
 from orchestrator.sweepfile.parts import Budget, Failures, Metric, Report, Resources, Searched
 from orchestrator.sweepfile.problems import Problem, Source, SweepError, of_validation, show, within
 from orchestrator.sweepfile.replicates import Published, Seeds, Sequential
+from orchestrator.sweepfile.samplers import SamplerConfig, Tpe, resolve_sampler
 from orchestrator.sweepfile.schedulers import Scheduler
 from orchestrator.sweepfile.schedulers import named as one_word
 from orchestrator.sweepfile.yaml_file import YamlError, read
@@ -47,6 +48,11 @@ class Sweep(Frozen):
         seeds: the seeds of each cell; ``n`` means 0 ... n - 1; ``{start: 2, most: 10, decide: best}`` adds
             them where a decision needs them.
         published: published values of the metric, each with the margin within which it is reproduced.
+        sampler: what proposes the cells of a search: a name, or a mapping with its settings.
+        try_first: points of a search that are tried before any is sampled, e.g. a paper's values; settings
+            left out are sampled.
+        objectives: two metrics or more that a search leads together; ``metric`` is then the first of them
+            where it is left out, and the Pareto front is reported.
         metric: what cells are judged by. resources: what one trial takes. budget: when to stop.
         scheduler: ends trials early that do worse than others: ``asha``, ``hyperband``, ``median``.
         failures: how many are borne before a trial, a node or the sweep is given up.
@@ -72,6 +78,11 @@ class Sweep(Frozen):
         str, Annotated[dict[str, Any], BeforeValidator(_point, json_schema_input_type=dict[str, Any] | None)]
     ] = Field(default_factory=dict)
     search: dict[str, Searched] = Field(default_factory=dict)
+    sampler: Annotated[
+        dict[str, Any], BeforeValidator(named, json_schema_input_type=dict[str, Any] | str)
+    ] = Field(default_factory=lambda: {"name": "tpe"})
+    try_first: tuple[dict[str, Any], ...] = ()
+    objectives: tuple[Metric, ...] = ()
     replicates: Seeds = Field((0,), alias="seeds")
     metric: Metric = Metric()
     resources: Resources = Resources()
@@ -106,6 +117,9 @@ class Sweep(Frozen):
     def sequential(self) -> Sequential | None:
         """The rule by which seeds are added; None where every cell has all of them."""
         return self.replicates if isinstance(self.replicates, Sequential) else None
+
+    _sampling: SamplerConfig = PrivateAttr(default=Tpe())
+    _memo: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -143,6 +157,21 @@ class Sweep(Frozen):
     def webhook(self) -> str:
         """The address that ``notify.url`` gave, which is a secret; empty where the file has none."""
         return self._webhook
+
+    @property
+    def sampling(self) -> SamplerConfig:
+        """The sampler of a search, with its settings."""
+        return self._sampling
+
+    @property
+    def memo(self) -> dict[str, Any]:
+        """What was worked out of this sweep once and is asked for again: the points of a search, expanded."""
+        return self._memo
+
+    @property
+    def goals(self) -> tuple[Metric, ...]:
+        """What a search is led by: the objectives, or the metric alone."""
+        return self.objectives or (self.metric,)
 
     @property
     def source(self) -> Source:
@@ -207,14 +236,18 @@ def _checked(content: dict[str, Any], folder: Path, text: str, source: Source) -
         raise
     sweep._folder, sweep._text, sweep._source, sweep._webhook = folder, text, source, webhook
     sweep._asked = resolve(sweep)
+    sweep._sampling = resolve_sampler(sweep)
+    if sweep.objectives and "metric" not in sweep.model_fields_set:
+        sweep = sweep.model_copy(update={"metric": sweep.objectives[0]})
     source.fail([*wrong, *check(sweep)])
-    return sweep.model_copy(update={"metric": _measured(sweep)})
+    objectives = tuple(_measured(one, sweep) for one in sweep.objectives)
+    return sweep.model_copy(update={"metric": _measured(sweep.metric, sweep), "objectives": objectives})
 
 
-def _measured(sweep: Sweep) -> Metric:
-    """The metric; one of an evaluation is measured with the weights that the evaluation looks at."""
-    found = {one.label: one.checkpoint for one in sweep.asked}.get(label_of(sweep.metric.name))
-    return sweep.metric if found is None else sweep.metric.model_copy(update={"checkpoint": found})
+def _measured(metric: Metric, sweep: Sweep) -> Metric:
+    """A metric; one of an evaluation is measured with the weights that the evaluation looks at."""
+    found = {one.label: one.checkpoint for one in sweep.asked}.get(label_of(metric.name))
+    return metric if found is None else metric.model_copy(update={"checkpoint": found})
 
 
 def _hinted(problem: Problem) -> Problem:

@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.planning.cells import Point
 from orchestrator.records.row import Row
-from orchestrator.reports.draw import Drawing
+from orchestrator.reports.drawing import Drawing
 from orchestrator.reports.facts import progress
 from orchestrator.reports.summary import MetricLike, chosen_rows, summarise
 from orchestrator.reports.words import in_line, labels_text, slug

@@ -12,8 +12,9 @@ from typing import Any, Literal, get_args
 
 from orchestrator.planning.cells import Point
 from orchestrator.records.row import Row
-from orchestrator.reports.draw import Drawing
+from orchestrator.reports.drawing import Drawing
 from orchestrator.reports.facts import reason
+from orchestrator.reports.importances import Importances
 from orchestrator.reports.summary import (
     CellSummary,
     Measure,
@@ -184,6 +185,8 @@ def cell_metrics(summary: CellSummary, rows: Sequence[Row], seeds: Sequence[int]
 
 def table_columns(drawing: Drawing) -> dict[str, list[Any]]:
     """A report's places as the columns of a table: labels, then the numbers."""
+    if isinstance(drawing, Importances):
+        return drawing.columns()
     names = list(dict.fromkeys(name for point in drawing.points for name in point.labels))
     places = [(metric, point) for metric, _ in drawing.parts for point in drawing.points]
     cells = [found[point.cell] for _, found in drawing.parts for point in drawing.points]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.planning.cells import Point
 from orchestrator.records.row import Row
-from orchestrator.reports.draw import draw
+from orchestrator.reports.draw import Led, draw
 from orchestrator.reports.layout import ReportLike
 from orchestrator.reports.summary import MetricLike, chosen_rows
 from orchestrator.tracking.book import Book
@@ -41,7 +41,7 @@ def track(
     rows: Sequence[Row],
     metric: MetricLike,
     seeds: Sequence[int],
-    reports: Sequence[ReportLike] = (),
+    reports: Sequence[ReportLike | Led] = (),
     files: Sequence[Path] = (),
     description: str = "",
     test_selection: bool = False,
@@ -73,7 +73,7 @@ def complete(
     book: Book,
     points: Sequence[Point],
     rows: Sequence[Row],
-    reports: Sequence[ReportLike] = (),
+    reports: Sequence[ReportLike | Led] = (),
     files: Sequence[Path] = (),
     description: str = "",
     test_selection: bool = False,

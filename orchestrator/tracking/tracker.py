@@ -17,6 +17,7 @@ from typing import Any
 from orchestrator.planning.cells import Point
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.records.row import Row
+from orchestrator.reports.draw import Led
 from orchestrator.reports.layout import ReportLike
 from orchestrator.reports.summary import MetricLike
 from orchestrator.tracking.acts import Act, Epoch, slim, tell_all
@@ -124,7 +125,7 @@ class Tracker:
         self,
         points: Sequence[Point],
         rows: Sequence[Row],
-        reports: Sequence[ReportLike] = (),
+        reports: Sequence[ReportLike | Led] = (),
         files: Sequence[Path] = (),
         description: str = "",
         test_selection: bool = False,

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,22 +9,13 @@ from engine.config import Trial
 from engine.identity import canonical
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.planning.plan import plan
+from orchestrator.planning.results import known
 from orchestrator.planning.search import Search
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
-from orchestrator.sweepfile.sweep import Sweep
+from tests.orchestrator.planning.searches import searching
 from tests.orchestrator.sweeps import sweep_of
-
-SPACE: dict[str, Any] = {
-    "method.p": {"uniform": [0.1, 1]},
-    "method.epsilon": {"log_uniform": [0.01, 10]},
-    "method.steps": {"int": [1, 3]},
-}
-
-
-def searching(trials: int = 6, **changes: Any) -> Sweep:
-    return sweep_of(**({"axes": {}, "reports": [], "search": SPACE, "budget": {"trials": trials}} | changes))
 
 
 @pytest.fixture
@@ -196,3 +186,113 @@ def test_seeds_that_the_ledger_holds_are_not_run_again(ledger: Ledger) -> None:
     second = run_all(Search(other, ledger), ledger)
     assert sorted(job.seed for job in second) == [1, 1]
     assert {job.cell for job in first} == {job.cell for job in second}
+
+
+SAMPLERS = ["tpe", "gp", "cmaes", "nsga2", "random", "qmc"]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_is_seeded_and_learns_nothing_twice(tmp_path: Path, sampler: str) -> None:
+    sweep = searching(14, sampler=sampler, seeds=[3])
+    runs = [run_all(Search(sweep, Ledger(Store(f"memory://{sampler}/{tmp_path.name}/{i}")))) for i in "ab"]
+    assert [job.labels for job in runs[0]] == [job.labels for job in runs[1]]
+    assert len({job.cell for job in runs[0]}) == 14
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_proposals_that_collapse_end_when_the_space_is_used_up(tmp_path: Path, sampler: str) -> None:
+    space = {"method.steps": {"int": [1, 3]}, "epochs": {"int": [1, 4]}}
+    ledger = Ledger(Store(f"memory://{sampler}/collapse/{tmp_path.name}"))
+    search = Search(searching(50, search=space, sampler=sampler), ledger)
+    jobs = run_all(search, ledger)
+    assert len({job.cell for job in jobs}) == len(jobs) == 12
+    assert search.note == "the search space holds no further cell"
+
+
+@pytest.mark.parametrize("scramble", [True, False])
+def test_a_sequence_is_continued(tmp_path: Path, scramble: bool) -> None:
+    sweep = searching(32, sampler={"name": "qmc", "scramble": scramble})
+    halves = Ledger(Store(f"memory://{tmp_path.name}/{scramble}/a"))
+    ran = run_all(Search(sweep, halves), halves, at_most=16) + run_all(Search(sweep, halves), halves)
+    whole = run_all(Search(sweep, Ledger(Store(f"memory://{tmp_path.name}/{scramble}/b"))))
+    assert len(ran) == 32
+    same = {job.cell for job in ran} & {job.cell for job in whole}
+    assert len(same) >= 31, "all but the first, which is drawn at random"
+
+
+def test_points_to_try_first(ledger: Ledger) -> None:
+    first = [{"method.p": 0.5, "method.epsilon": 5, "method.steps": 2}, {"method.p": 0.7}]
+    jobs = run_all(Search(searching(4, try_first=first), ledger), ledger, at_most=1)
+    assert jobs[0].labels == {"method.p": 0.5, "method.epsilon": 5.0, "method.steps": 2}
+    again = run_all(Search(searching(4, try_first=first), ledger), ledger)
+    assert again[0].labels["method.p"] == 0.7, "the next one, and the first is not repeated"
+    assert [job.labels["method.p"] for job in again].count(0.7) == 1
+    assert len(again) == 3
+    wider = searching(5, try_first=first, name="wider")
+    other = run_all(Search(wider, ledger), ledger)
+    assert 0.5 not in [job.labels["method.p"] for job in other], "the ledger holds it"
+
+
+def test_conditional_points_to_try_first(ledger: Ledger) -> None:
+    space = {
+        "method": {"choice": ["standard", "fgm"]},
+        "method.epsilon": {"log_uniform": [0.1, 10], "when": {"method": "fgm"}},
+    }
+    first = [{"method": "fgm", "method.epsilon": 3}, {"method": "fgm"}, {"method": "standard"}]
+    labels = [job.labels for job in run_all(Search(searching(3, search=space, try_first=first), ledger))]
+    assert labels[0] == first[0]
+    assert labels[1]["method"] == "fgm"
+    assert labels[2] == first[2]
+
+
+def test_several_objectives_are_told_together(ledger: Ledger) -> None:
+    both = [{"name": "val.accuracy"}, {"name": "clean.loss"}]
+    sweep = searching(4, objectives=both, evaluations=[{"name": "clean", "split": "val"}], seeds=2)
+    search = Search(sweep, ledger)
+    jobs = [search.next(), search.next()]
+    for job in jobs:
+        assert job is not None
+        ledger.store.put(f"checkpoints/{job.key}/best.pt", b"weights")
+        finish(search, job, ledger, value=0.5 + job.seed / 10)
+    assert [trial.state.name for trial in search.study.trials] == ["RUNNING"], "the evaluations are to come"
+    for _ in range(2):
+        job = search.next()
+        assert job is not None
+        assert job.label == "clean"
+        metrics = {"clean.loss": 2.0 + job.seed}
+        search.done(job, Outcome(job.key, "completed", best=metrics, last=metrics))
+    (trial,) = search.study.trials
+    assert trial.values == [pytest.approx(0.55), 2.5]
+    again = Search(sweep, ledger)
+    assert len(again.queue.evaluations) == 2, "the driver was killed before their rows were written"
+
+
+def test_a_trial_that_diverges_has_no_value_whatever_it_had_before(ledger: Ledger) -> None:
+    search = Search(searching(1), ledger)
+    job = search.next()
+    assert job is not None
+    form = canonical(Trial.model_validate(job.trial))
+    ledger.write(Row(job.key, job.cell, 0, "diverged", job.trial, form, best={"val.accuracy": 0.9}))
+    again = Search(searching(2), ledger)
+    assert again.values == {job.cell: again.values[job.cell]}
+    assert again.values[job.cell].means is None
+    assert again.study.trials == []
+
+
+def test_rows_of_two_seeds_are_told_as_one(ledger: Ledger) -> None:
+    sweep = searching(4, seeds=2)
+    jobs = run_all(Search(sweep, ledger), ledger)
+    told = Search(searching(8, seeds=2, name="other"), ledger).study.trials
+    assert len(told) == 2
+    assert all(trial.user_attrs["n"] == 2 for trial in told)
+    alone = Search(searching(8, seeds=3, name="third"), ledger).study.trials
+    assert alone == [], "two seeds of three are no cell yet"
+    assert len(jobs) == 4
+
+
+def test_rows_outside_the_space_are_not_expanded(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_all(Search(searching(3, trial=dict(sweep_of().trial, epochs=7)), ledger), ledger)
+    asked = []
+    monkeypatch.setattr("orchestrator.planning.results.settings_of", lambda row, sweep: asked.append(row))
+    assert known(searching(3, name="other"), ledger, {}) == {}
+    assert asked == []

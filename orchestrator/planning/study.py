@@ -1,0 +1,220 @@
+"""The Optuna study of a search: one Optuna trial a cell, in memory or where ``optuna-dashboard`` sees it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Container, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import InputError
+from orchestrator.planning.results import Result, Vector
+from orchestrator.planning.samplers import first_generation, quiet, sampler_of, storage_of
+from orchestrator.planning.space import Settings, distribution, kept, suggest
+from orchestrator.records.store import Store
+from orchestrator.sweepfile.sweep import Sweep
+
+if TYPE_CHECKING:
+    import optuna
+
+Known = Mapping[str, tuple[Settings, Result]]
+"""Cells with their settings and what they came to."""
+
+STORE, CELL = "store", "cell"
+"""Attributes: whose study it is; which cell a trial is."""
+
+
+class Study:
+    """A study that agrees with the ledger.
+
+    A persistent study is taken up where a driver left it: trials of cells that are done by now are told,
+    those of cells that are still to do stay under way, other unfinished ones are failed, and what the study
+    lacks is added. One that contradicts the ledger is made anew from it.
+
+    Optuna's samplers learn from completed trials, TPE from pruned ones too, and none from failed ones: a cell
+    that failed or diverged is never proposed again, but its neighbours may be.
+
+    Args:
+        sweep: the search. store: its results are in. known: cells that are told beforehand. asked: cells that
+            it asked for before and that are still to do. count: of all cells that it asked for before.
+
+    Attributes:
+        under_way: numbers of the unfinished trials of cells in ``asked``.
+
+    Raises:
+        InputError: the storage does not answer, or holds a study of this name that is another's.
+    """
+
+    def __init__(
+        self, sweep: Sweep, store: Store, known: Known, asked: Container[str] = (), count: int = 0
+    ) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.sweep = sweep
+        self.owner = {STORE: store.location}
+        self.storage = storage_of(sweep.sampling, store)
+        told = [self._frozen(*one) for one in known.values() if one[1].means is not None]
+        self.sampler = sampler_of(sweep, count, told)
+        self.study = self._load()
+        self.under_way: dict[str, int] = {}
+        present = self._take_up(known, asked)
+        if present is None:
+            optuna.delete_study(study_name=sweep.name, storage=self.storage)
+            self.study, present, self.under_way = self._load(), set(), {}
+        for cell, (settings, result) in known.items():
+            if result.means is not None and cell not in present:
+                self.study.add_trial(self._frozen(settings, result, cell))
+
+    @property
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        """All of it, as Optuna has it."""
+        return self.study.trials
+
+    def first(self, settings: Mapping[str, Any]) -> None:
+        """Propose these settings before any is sampled; those left out are sampled."""
+        self.study.enqueue_trial(kept(settings, self.sweep.search))
+
+    def propose(self) -> tuple[int, Settings]:
+        """A trial's number, and a value for each searched setting."""
+        trial = self.study.ask()
+        return trial.number, suggest(trial, self.sweep.search)
+
+    def propose_at(self, settings: Mapping[str, Any]) -> int:
+        """A trial at these settings; its number."""
+        self.first(settings)
+        return self.propose()[0]
+
+    def mark(self, number: int, cell: str) -> None:
+        """Say which cell a trial is, before it runs."""
+        self._attribute(number, {CELL: cell})
+
+    def tell(self, number: int, result: Result | None) -> None:
+        """What a trial's cell came to: the mean over its seeds, a failure where there is none."""
+        from optuna.trial import TrialState
+
+        means = result.means if result is not None else None
+        if result is not None:
+            self._attribute(number, attributes(self.sweep, result))
+        if means is not None:
+            self.study.tell(number, list(means))
+        elif result is not None and result.pruned:
+            self._reached(number, result)
+            self.study.tell(number, state=TrialState.PRUNED)
+        else:
+            self.study.tell(number, state=TrialState.FAIL)
+
+    def _reached(self, number: int, result: Result) -> None:
+        """What a pruned cell came to at the first epoch that a seed was ended at: TPE compares it there."""
+        epoch = min(epoch for epoch, _ in result.reached)
+        values = [value for _, value in result.reached if math.isfinite(value)]
+        if values and len(self.sweep.goals) == 1:
+            self.storage.set_trial_intermediate_value(self._trial_id(number), epoch, statistics.fmean(values))
+
+    def _trial_id(self, number: int) -> int:
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        return self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+
+    def _attribute(self, number: int, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            self.storage.set_trial_user_attr(self._trial_id(number), name, value)
+
+    def _load(self) -> optuna.Study:
+        import optuna
+
+        directions = ["maximize" if one.mode == "max" else "minimize" for one in self.sweep.goals]
+        study = optuna.create_study(
+            storage=self.storage, sampler=self.sampler, study_name=self.sweep.name,
+            directions=directions, load_if_exists=True,  # type: ignore[arg-type]
+        )  # fmt: skip
+        found = [one.name.lower() for one in study.directions]
+        if STORE not in study.user_attrs and not study.get_trials(deepcopy=False):
+            study.set_user_attr(STORE, self.owner[STORE])
+            with quiet():
+                study.set_metric_names([one.name for one in self.sweep.goals])
+        elif study.user_attrs.get(STORE) != self.owner[STORE]:
+            owner = study.user_attrs.get(STORE, "nobody known")
+            legal = f"a storage that holds no other study {study.study_name!r}; one of {owner} is there"
+            raise InputError("sampler.storage", self.sweep.sampling.storage, legal)
+        if found != directions:
+            legal = f"{', '.join(found)} as before; give the sweep a new name"
+            raise InputError("objectives", ", ".join(directions), legal)
+        return study
+
+    def _take_up(self, known: Known, asked: Container[str]) -> set[str] | None:
+        """Cells that the study holds as the ledger does; None where the two contradict each other."""
+        from optuna.trial import TrialState
+
+        for _ in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self.study.tell(self.study.ask(), state=TrialState.FAIL)
+        present: set[str] = set()
+        trials = self.study.get_trials(deepcopy=False)
+        for trial in trials:
+            cell = trial.user_attrs.get(CELL, "")
+            if trial.state == TrialState.COMPLETE:
+                if cell not in known or not _same(known[cell][1].means, tuple(trial.values)):
+                    return None
+                present.add(cell)
+        for trial in trials:
+            cell = trial.user_attrs.get(CELL, "")
+            if trial.state == TrialState.RUNNING:
+                self._settle(trial.number, cell, known, asked, present)
+        return present
+
+    def _settle(self, number: int, cell: str, known: Known, asked: Container[str], present: set[str]) -> None:
+        """A trial that the driver before left unfinished."""
+        if cell in known and cell not in present:
+            self.tell(number, known[cell][1])
+            present.add(cell)
+        elif cell in asked and cell not in self.under_way:
+            self.under_way[cell] = number
+        else:
+            self.tell(number, None)
+
+    def _frozen(self, settings: Settings, result: Result, cell: str = "") -> optuna.trial.FrozenTrial:
+        import optuna
+
+        values = kept(settings, self.sweep.search)
+        return optuna.trial.create_trial(
+            params=values,
+            distributions={name: distribution(self.sweep.search[name]) for name in values},
+            values=list(result.means or ()),
+            user_attrs={CELL: cell, **attributes(self.sweep, result)},
+            system_attrs=first_generation(self.sweep.sampling),
+        )
+
+
+def attributes(sweep: Sweep, result: Result) -> dict[str, Any]:
+    """What a trial carries beside its value: seeds, their values, and the deviation between them.
+
+    With several objectives values and deviations are by metric.
+    """
+    by_metric = {
+        metric.name: (
+            {str(seed): _plain(values[i]) for seed, values in sorted(result.values.items())},
+            _plain(result.spreads[i]) if result.values else None,
+        )
+        for i, metric in enumerate(sweep.goals)
+    }
+    if len(by_metric) == 1:
+        ((values, sd),) = by_metric.values()
+        return {"n": len(result.values), "sd": sd, "values": values}
+    return {
+        "n": len(result.values),
+        "sd": {name: sd for name, (_, sd) in by_metric.items()},
+        "values": {name: values for name, (values, _) in by_metric.items()},
+    }
+
+
+def _plain(number: float) -> float | None:
+    """JSON has no NaN."""
+    return number if math.isfinite(number) else None
+
+
+def _same(ours: Vector | None, theirs: Iterable[float]) -> bool:
+    theirs = tuple(theirs)
+    return ours is not None and len(ours) == len(theirs) and all(map(_close, ours, theirs))
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
