@@ -16,7 +16,7 @@ from orchestrator.planning.job import Job, Outcome
 from tests.orchestrator.sweeps import breaking, probing, sweep_of
 
 FIELDS = {
-    "sweep_started": {"cells", "points", "trials", "done", "failed", "todo", "diverged", "evaluations"},
+    "sweep_started": {"cells", "points", "trials", "done", "failed", "todo", "diverged", "pruned", "evaluations"},
     "trial_started": {"key", "cell", "seed", "labels", "evaluation"},
     "epoch": {"key", "epoch", "metrics"},
     "trial_finished": {"key", "cell", "seed", "labels", "evaluation", "status", "failure", "message", "best",
@@ -47,7 +47,7 @@ def test_the_docstring_lists_every_field() -> None:
     assert module.__doc__ is not None
     for event, fields in FIELDS.items():
         assert f"``{event}``" in module.__doc__
-        for field in fields - {"diverged"}:
+        for field in fields - {"diverged", "pruned"}:
             assert f"``{field}``" in module.__doc__, field
 
 
