@@ -18,10 +18,16 @@ if TYPE_CHECKING:
     from orchestrator.api import (
         Options,
         Sweep,
+        cancel,
         evaluate,
         evaluations,
         examine,
         from_dict,
+        ledger_compact,
+        ledger_export,
+        ledger_row,
+        ledger_rows,
+        ledger_verify,
         load,
         logs,
         plan,
@@ -33,7 +39,8 @@ if TYPE_CHECKING:
     )  # fmt: skip
 
 __all__ = [
-    "Options", "Sweep", "evaluate", "evaluations", "examine", "from_dict", "load", "logs", "plan", "report",
+    "Options", "Sweep", "cancel", "evaluate", "evaluations", "examine", "from_dict", "ledger_compact",
+    "ledger_export", "ledger_row", "ledger_rows", "ledger_verify", "load", "logs", "plan", "report",
     "run", "status", "stop", "track",
 ]  # fmt: skip
 

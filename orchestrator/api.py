@@ -11,7 +11,7 @@ from orchestrator import reporting
 from orchestrator.doctor.examine import examine
 from orchestrator.driver import Ended, Options, evaluate, run
 from orchestrator.planning.evaluations import attach
-from orchestrator.planning.job import stop_flag
+from orchestrator.planning.job import cancel_flag, stop_flag
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.plan import plan as plan_against
 from orchestrator.records import export, listing, verify
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 __all__ = [
-    "Ended", "Options", "Sweep", "evaluate", "evaluations", "examine", "from_dict", "ledger_compact",
-    "ledger_export", "ledger_row", "ledger_rows", "ledger_verify", "load", "logs", "plan", "report", "run",
-    "status", "stop", "track",
+    "Ended", "Options", "Sweep", "cancel", "evaluate", "evaluations", "examine", "from_dict",
+    "ledger_compact", "ledger_export", "ledger_row", "ledger_rows", "ledger_verify", "load", "logs",
+    "plan", "report", "run", "status", "stop", "track",
 ]  # fmt: skip
 
 
@@ -75,17 +75,35 @@ def stop(name: str, store: str | None = None) -> str:
     return state
 
 
+def cancel(name: str, key: str, store: str | None = None) -> str:
+    """Ask the driver of a sweep to end one trial; returns its key. It fails; the next run starts it.
+
+    Raises:
+        InputError: no sweep of that name runs in the store, or no trial whose key begins so.
+    """
+    state = str(status(name, store)[0]["state"])
+    if state != "running":
+        raise InputError("sweep", repr(name), f"a sweep that runs; this one is {state}")
+    found = _logged(key, store).removesuffix(".log")
+    Store(store).put(cancel_flag(name, found), b"")
+    return found
+
+
 def logs(key: str, store: str | None = None) -> str:
     """The log of the trial whose key begins so.
 
     Raises:
         InputError: no trial's key begins so, or several do.
     """
-    place = Store(store)
-    found = [name for name in place.names("logs") if name.startswith(key)]
+    return (Store(store).get(f"logs/{_logged(key, store)}") or b"").decode()
+
+
+def _logged(key: str, store: str | None) -> str:
+    """The log whose name begins so: every job that was started has one."""
+    found = [name for name in Store(store).names("logs") if name.startswith(key)]
     if len(found) != 1:
         raise InputError("key", repr(key), f"the beginning of one trial's key; it begins {len(found)} here")
-    return (place.get(f"logs/{found[0]}") or b"").decode()
+    return found[0]
 
 
 def report(sweep: Sweep, store: str | None = None) -> tuple[list[Path], list[RenderableType]]:

@@ -229,6 +229,19 @@ def stop(sweep: SweepName, store: StoreOption = None) -> None:
 
 
 @app.command()
+def cancel(
+    sweep: SweepName,
+    key: Annotated[str, typer.Argument(help="The trial's key, or how it begins.")],
+    store: StoreOption = None,
+) -> None:
+    """Ask a running sweep to end one trial; the others go on, and the next `perturb run` starts it again."""
+    from orchestrator.api import cancel as cancel_trial
+
+    found = cancel_trial(_name(sweep), key, store)
+    console.print(f"asked for the end of trial {found[:12]}", highlight=False)
+
+
+@app.command()
 def logs(
     key: Annotated[str, typer.Argument(help="A trial's or evaluation's key, or how it begins.")],
     store: StoreOption = None,

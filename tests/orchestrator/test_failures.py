@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from orchestrator import api
 from orchestrator.dispatch import watchdog
 from orchestrator.driver import Ended, Options, run
 from orchestrator.planning.job import cancel_flag
@@ -138,7 +139,9 @@ def test_one_trial_is_cancelled(tmp_path: Path) -> None:
     sweep = sweep_of({"hangs": [f"log:{there}", "hang"], "well": ["report:0.9"]})
     store = Store(tmp_path / "store")
     key = plan(sweep, Ledger(store)).jobs[0].key
-    sender = threading.Thread(target=lambda: (wait_for(there), store.put(cancel_flag("scripted", key), b"")))
+    sender = threading.Thread(
+        target=lambda: (wait_for(there), api.cancel("scripted", key[:12], store.location))
+    )
     sender.start()
     ended = ran(sweep, tmp_path / "store")
     sender.join()
