@@ -139,9 +139,8 @@ def test_one_trial_is_cancelled(tmp_path: Path) -> None:
     sweep = sweep_of({"hangs": [f"log:{there}", "hang"], "well": ["report:0.9"]})
     store = Store(tmp_path / "store")
     key = plan(sweep, Ledger(store)).jobs[0].key
-    sender = threading.Thread(
-        target=lambda: (wait_for(there), api.cancel("scripted", key[:12], store.location))
-    )
+    place = store.location
+    sender = threading.Thread(target=lambda: (wait_for(there), api.cancel("scripted", key[:12], place)))
     sender.start()
     ended = ran(sweep, tmp_path / "store")
     sender.join()

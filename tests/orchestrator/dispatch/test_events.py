@@ -16,9 +16,8 @@ from orchestrator.planning.job import Job, Outcome
 from tests.orchestrator.sweeps import breaking, probing, sweep_of
 
 FIELDS = {
-    "sweep_started": {
-        "cells", "points", "trials", "done", "failed", "todo", "diverged", "pruned", "evaluations",
-    },  # fmt: skip
+    "sweep_started": {"cells", "points", "trials", "done", "failed", "todo", "diverged", "pruned",
+                      "evaluations"},
     "trial_started": {"key", "cell", "seed", "labels", "evaluation"},
     "epoch": {"key", "epoch", "metrics"},
     "trial_finished": {"key", "cell", "seed", "labels", "evaluation", "status", "failure", "message", "best",
