@@ -131,7 +131,9 @@ def main() -> None:
                 found[way].append(measure())
     ray.shutdown()
     results = {
-        way: {name: summary([run[name] for run in runs]) for name in runs[0]} for way, runs in found.items()
+        way: {name: summary([run[name] for run in runs]) for name in runs[0]}
+        for way, runs in found.items()
+        if runs
     }
     rows = [
         [way, shown(of["per_trial"], 3), f"{of['engine']['median']:.3f}" if "engine" in of else "-",
