@@ -7,7 +7,7 @@ workers and their process group; the later ones find them warm.
 
 A trial ends when its row is in the ledger (the file's time). Shown are the intervals between the ends of
 one trial and the next, and the part of them that the engine took (loading, building, training,
-evaluating), which is no overhead; the figure that is held against the target still contains it.
+evaluating), which is no overhead: the rest of the interval is what is held against the target.
 
     python -m benchmarks.ddp_trials
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.common import QUIET, finish, machine, parser, shown, summary, table, verdict
 
-TARGET = 0.3
+TARGET = 0.15
 WORKERS = 2
 
 
@@ -51,11 +51,10 @@ def measure(trials: int) -> dict[str, list[float]]:
         files = Path(folder).glob("ledger/trials/completed/*.parquet")
         ends = sorted((file.stat().st_mtime - began, file.stem) for file in files)
         timings = [row.timings for row in rows.read(key for _, key in ends[1:])]
-    return {
-        "first": [ends[0][0]],
-        "later": [b[0] - a[0] for a, b in pairwise(ends)],
-        "engine": [sum(s for phase, s in timing.items() if phase != "total") for timing in timings],
-    }
+    later = [b[0] - a[0] for a, b in pairwise(ends)]
+    engine = [sum(s for phase, s in timing.items() if phase != "total") for timing in timings]
+    overhead = [whole - own for whole, own in zip(later, engine, strict=True)]
+    return {"first": [ends[0][0]], "later": later, "engine": engine, "overhead": overhead}
 
 
 def main() -> None:
@@ -71,7 +70,7 @@ def main() -> None:
     from orchestrator.dispatch.tune import start_ray
 
     start_ray(None, WORKERS, [])
-    found: dict[str, list[float]] = {"first": [], "later": [], "engine": []}
+    found: dict[str, list[float]] = {"first": [], "later": [], "engine": [], "overhead": []}
     for _ in range(options.repeats):
         for name, values in measure(options.trials).items():
             found[name] += values
@@ -80,9 +79,10 @@ def main() -> None:
     later = results["later"]
     row = [
         "two-worker trial", shown(later, 3), f"{later['max']:.3f}", shown(results["engine"], 3),
-        f"{results['first']['median']:.1f}", verdict(later["median"], TARGET),
+        f"{results['first']['median']:.1f}", shown(results["overhead"], 3),
+        verdict(results["overhead"]["median"], TARGET),
     ]  # fmt: skip
-    columns = ["seconds", "per trial after the first", "slowest", "engine's own", "to first end", "target"]
+    columns = ["seconds", "after the first", "slowest", "engine's own", "to first end", "overhead", "target"]
     title = f"{options.repeats} x {options.trials} trials of {WORKERS} workers, gloo"
     table(title, columns, [row])
     told = {"trials": options.trials, "repeats": options.repeats, "workers": WORKERS, "target": TARGET}

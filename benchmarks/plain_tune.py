@@ -4,9 +4,9 @@ All 49 points of the 7 x 7 grid and the same seeds, epochs, batch, model and opt
 ``sweeps/quickstart.yaml``; a DataLoader, an own training loop, DropAttack as a plug-in that attacks, is
 backpropagated and restores; the metrics of every epoch reported to Tune and logged to a SQLite MLflow
 store by Ray's callback (test accuracy too, so that it can be read off at the best epoch on validation),
-``reuse_actors=True``; at the end the grid as a table and as a heatmap. It takes the data's tensors through
-``tune.with_parameters``, so that they are loaded once. Nothing of this project
-is imported. It is what ``benchmarks/quickstart_vs_tune.py`` compares with.
+``reuse_actors=True`` unless ``--no-reuse``; at the end the grid as a table and as a heatmap. It takes the
+data's tensors through ``tune.with_parameters``, so that they are loaded once. Nothing of this project is
+imported. It is what ``benchmarks/quickstart_vs_tune.py`` compares with.
 
     python benchmarks/plain_tune.py --folder FOLDER
 """
@@ -165,6 +165,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--lr", type=float, default=1e-2)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--epsilons", type=int, default=len(EPSILONS), help="only the first so many columns")
+    parser.add_argument("--reuse", action=argparse.BooleanOptionalAction, default=True, help="reuse_actors")
     options = parser.parse_args()
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -177,14 +179,14 @@ def main() -> None:
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(train, data=load_data()), {"cpu": 1}),
         param_space={
-            "epsilon": tune.grid_search(EPSILONS),
+            "epsilon": tune.grid_search(EPSILONS[: options.epsilons]),
             "p": tune.grid_search(PROBABILITIES),
             "seed": tune.grid_search(list(range(options.seeds))),
             "epochs": options.epochs,
             "lr": options.lr,
             "batch_size": options.batch_size,
         },
-        tune_config=tune.TuneConfig(metric="val_accuracy", mode="max", reuse_actors=True),
+        tune_config=tune.TuneConfig(metric="val_accuracy", mode="max", reuse_actors=options.reuse),
         run_config=tune.RunConfig(
             name="grid",
             storage_path=str(folder / "tune"),
