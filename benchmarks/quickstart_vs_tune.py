@@ -8,8 +8,8 @@ of Ray included:
   (p = 0.2: 7 cells, 14 trials).
 - ``benchmarks/plain_tune.py``: 49 points, 2 seeds, 98 trials with ``reuse_actors=True``; MLflow through
   Ray's callback, a table and a heatmap. It knows no second run: it trains everything again.
-- the same with Tune's defaults, a new process a trial, over one column of the grid (7 points, 1 seed); its time
-  for all 98 trials is extrapolated from the time a trial takes.
+- the same with Tune's defaults, a new process a trial, over one column of the grid (7 points, 1 seed); its
+  time for all 98 trials is extrapolated from the time a trial takes.
 
 The pairs are interleaved, and the order within a pair alternates; ratios are within a pair. That points with
 p = 0 are trained once is part of what is measured: it makes 12 of the 98 trials.
