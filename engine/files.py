@@ -34,6 +34,11 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes 0600, which hides results from a lab's other users
         os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        if error.filename is None:  # a full disk does not name the file
+            error.filename = str(path)
+        raise
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

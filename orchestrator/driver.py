@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from orchestrator.heralds import Herald, heralded
 from orchestrator.notify import notifier_of
 from orchestrator.planning import preflight
 from orchestrator.planning.attempts import Attempts
-from orchestrator.planning.cells import CellSeeds
+from orchestrator.planning.cells import CellSeeds, Point
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
 from orchestrator.planning.feed import Budget, Feed, Queue
 from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
@@ -39,6 +39,8 @@ from orchestrator.records.claims import Claims, SweepLock
 from orchestrator.records.compaction import tidy
 from orchestrator.records.lease import Holder, Lease
 from orchestrator.records.ledger import Ledger
+from orchestrator.records.leftovers import clear
+from orchestrator.records.patience import patiently
 from orchestrator.records.provenance import git_commit, now
 from orchestrator.records.row import SETTLED, Row
 from orchestrator.records.store import Store
@@ -157,6 +159,7 @@ def run(
         name = f"sweeps/{sweep.name}/runs/{now().replace(':', '')}.yaml"
         store.put(name, sweep.text.encode())
         store.put(f"sweeps/{sweep.name}/sweep.yaml", sweep.text.encode())
+        clear(lease, ledger, sweep.rule)
         tidy(ledger)
         with heralded(heralds, sweep.name, planned.counts(), planned.evaluated.counts()) as told:
             told.ended = _Driver(sweep, options, store, ledger, planned, console, lease, heralds).run()
@@ -254,7 +257,8 @@ class _Driver:
                 self.around = replace(self.around, files=pack(preflight.data_of(cells)))
             self._dispatch(feed, progress, observers)
         progress.state = "stopped" if feed.stopped else "done"
-        self.store.put(f"sweeps/{self.sweep.name}/progress.json", progress.json())
+        with suppress(OSError):  # the ledger tells it too
+            self.store.put(f"sweeps/{self.sweep.name}/progress.json", progress.json())
         for herald in self.heralds:
             herald.progress(progress)
         for told in filter(None, [feed.note, *impossible(self.planned.evaluated)]):
@@ -263,11 +267,13 @@ class _Driver:
 
     def _close(self, stopped: str, progress: Progress, tracker: Tracker | None) -> Ended:
         """Reports from the ledger, and the rest of MLflow's record."""
-        after = plan(self.sweep, self.ledger)
+        try:
+            after, rows = patiently(self._recorded, "perturb", 0 if stopped else None)
+        except OSError as error:
+            return self._unread(stopped, progress, error)
         evaluations = after.evaluated.counts()
         points = after.grid.points
-        rows = reporting.rows_of(after, self.ledger)
-        files = reporting.write(self.sweep, self.store, points, rows) if rows else []
+        files = self._reported(points, rows) if rows else []
         if self.console is not None and rows:
             for table in reporting.show(self.sweep, points, rows):
                 self._say(table)
@@ -283,6 +289,26 @@ class _Driver:
             after.counts(), stopped, page, dict(progress.failures), tuple(failed), bool(self.sweep.search),
             evaluations, self.options.train,
         )  # fmt: skip
+
+    def _recorded(self) -> tuple[Plan, list[Row]]:
+        after = plan(self.sweep, self.ledger)
+        return after, reporting.rows_of(after, self.ledger)
+
+    def _unread(self, stopped: str, progress: Progress, error: OSError) -> Ended:
+        """How the run ended, told without the ledger, which cannot be read."""
+        why = f"the store does not answer ({error})"
+        self._note(f"{why}; what was finished is counted from what the workers said")
+        counts = self.planned.counts()
+        counts |= {"done": progress.done, "todo": max(0, counts["trials"] - progress.done)}
+        counts |= {name: progress.states[name] for name in ("pruned", "failed")}
+        return Ended(counts, stopped or why, "", dict(progress.failures), searched=bool(self.sweep.search))
+
+    def _reported(self, points: Sequence[Point], rows: Sequence[Row]) -> list[Path]:
+        try:
+            return reporting.write(self.sweep, self.store, points, rows)
+        except OSError as error:
+            self._note(f"the report was not written ({error}); `perturb report` writes it")
+            return []
 
     def _grown(self, source: Sequential, progress: Progress, seeds: Sequence[int], count: int) -> None:
         """More seeds are asked for: what is shown and tracked counts them."""
@@ -328,7 +354,7 @@ class _Driver:
             feed.stop()
             watchdog.drain()
             progress.state = "draining"
-            self.store.put(stop_flag(self.sweep.name), b"")
+            pulse.ask(stop_flag(self.sweep.name))
 
         def taken_over(by: Holder) -> None:
             logging.getLogger("perturb").warning("the sweep was taken over by %s; this driver ends", by)
@@ -352,7 +378,9 @@ class _Driver:
             else:
                 epochs = max((job.trial["epochs"] for job in self.planned.jobs), default=1)
                 rule = self.sweep.scheduler, self.sweep.better, epochs
-                run_on_ray(feed, self.around, self._room(feed), watchdog, observers, rule)
+                run_on_ray(
+                    feed, self.around, self._room(feed), watchdog, observers, rule, bool(self.options.address)
+                )
         self._say(line(progress.snapshot()))
 
     def _note(self, text: str) -> None:

@@ -9,7 +9,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from engine.config import Trial
 from engine.distributed import Workers
@@ -17,6 +17,7 @@ from engine.errors import InputError
 from engine.evaluations.base import Findings
 from orchestrator.dispatch.checkpoints import Checkpoints
 from orchestrator.dispatch.gang import GangLost
+from orchestrator.dispatch.outages import through_outages
 from orchestrator.dispatch.rows import about_evaluation, failed_evaluation
 from orchestrator.dispatch.worker import (
     alone,
@@ -24,12 +25,12 @@ from orchestrator.dispatch.worker import (
     failed_outcome,
     failure_class,
     logged,
-    patiently,
     prepare,
 )
 from orchestrator.planning.job import Job, Outcome, Surroundings
 from orchestrator.records.evaluation import EvaluationRow
 from orchestrator.records.ledger import Ledger
+from orchestrator.records.patience import patiently
 from orchestrator.records.store import Store
 
 Evaluate = Callable[[Trial, Job, Surroundings], Findings]
@@ -46,7 +47,8 @@ def run_evaluation(job: Job, around: Surroundings, evaluate_with: Evaluate | Non
     logger = logging.getLogger("perturb.trial")
     with logged(store, job):
         try:
-            findings = (evaluate_with or evaluate_here)(prepare(job, around), job, around)
+            trial = prepare(job, around)
+            findings = through_outages(store, lambda: (evaluate_with or evaluate_here)(trial, job, around))
             row = _row(job, findings, around, time.perf_counter() - start)
         except GangLost:
             raise  # Tune starts the evaluation again
@@ -55,12 +57,14 @@ def run_evaluation(job: Job, around: Surroundings, evaluate_with: Evaluate | Non
             seconds, failure = time.perf_counter() - start, failure_class(error)
             failed = failed_evaluation(job, around, failure, traceback.format_exc(), seconds)
             patiently(lambda: Ledger(store).evaluations.write(failed))
-            if not store.names(f"checkpoints/{job.key}"):
-                store.remove_folder(f"checkpoints/{job.key}")
+            with suppress(OSError):
+                if not store.names(f"checkpoints/{job.key}"):
+                    store.remove_folder(f"checkpoints/{job.key}")
             return failed_outcome(job, failure, error, seconds)
         logger.info("%s", "  ".join(f"{name} {value:.4f}" for name, value in row.metrics.items()))
     patiently(lambda: Ledger(store).evaluations.write(row))
-    store.remove_folder(f"checkpoints/{job.key}")
+    with suppress(OSError):  # as of a trial
+        store.remove_folder(f"checkpoints/{job.key}")
     named = {f"{job.label}.{name}": value for name, value in row.metrics.items()}
     return Outcome(job.key, "completed", best=named, last=named, seconds=row.seconds)
 

@@ -47,6 +47,7 @@ class Pulse:
     ) -> None:
         self.progress, self.store, self.flag, self.asked, self.show = progress, store, flag, asked, show
         self.listeners = listeners
+        self.owed: set[str] = set()
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._run, name="perturb-pulse", daemon=True)
         # apart, since a call to a cluster that is in trouble may not return, and nobody waits for it
@@ -56,6 +57,14 @@ class Pulse:
         """Begin."""
         self.thread.start()
         self.gauge.start()
+
+    def ask(self, flag: str) -> None:
+        """Put a file that asks trials to stop, as soon as the store takes it; signals' handlers call this."""
+        try:
+            self.store.put(flag, b"")
+            self.owed.discard(flag)
+        except OSError:
+            self.owed.add(flag)
 
     def close(self) -> None:
         """Write once more and end."""
@@ -67,6 +76,8 @@ class Pulse:
     def _run(self) -> None:
         said = time.monotonic()
         while not self.ended.wait(1.0):
+            for flag in list(self.owed):
+                self.ask(flag)
             with suppress(OSError):  # a store that is away for a while is tried again
                 self._write()
                 if self.store.exists(self.flag):

@@ -12,6 +12,7 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from orchestrator.dispatch.deaths import death_of
+from orchestrator.dispatch.late import Late
 from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.rows import failed_evaluation, failed_row, first_line, pruned_row
 from orchestrator.dispatch.tune import Observer, encode
@@ -45,6 +46,7 @@ class FeedSearcher(Searcher):
         self.trials: dict[str, Any] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.history: dict[str, dict[int, dict[str, float]]] = {}
+        self.late = Late()
 
     def suggest(self, trial_id: str) -> Any:
         """The next job; None for "ask again", FINISHED when no more will come."""
@@ -127,8 +129,8 @@ class FeedSearcher(Searcher):
         seconds = float(result.get("time_total_s", 0.0))
         row = pruned_row(job, self.around, epochs, seconds)
         store = Store(self.around.store)
-        Ledger(store).write(row)
-        store.remove_folder(f"checkpoints/{job.key}")
+        self.late.write(lambda: Ledger(store).write(row))
+        self.late.write(lambda: store.remove_folder(f"checkpoints/{job.key}"))
         about = "pruned", None, row.error
         return Outcome(job.key, *about, last=row.last, seconds=seconds)  # type: ignore[arg-type]
 
@@ -137,9 +139,11 @@ class FeedSearcher(Searcher):
         ledger, failure = Ledger(Store(self.around.store)), outcome.failure
         message = f"{outcome.message}, after {job.attempt} attempts" if job.attempt > 1 else outcome.message
         if job.evaluation is None:
-            ledger.write(failed_row(job, self.around, failure, message))
+            row = failed_row(job, self.around, failure, message)
+            self.late.write(lambda: ledger.write(row))
         else:
-            ledger.evaluations.write(failed_evaluation(job, self.around, failure, message))
+            evaluation = failed_evaluation(job, self.around, failure, message)
+            self.late.write(lambda: ledger.evaluations.write(evaluation))
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher to restore from, which is never done here; the feed holds threads."""
@@ -196,3 +200,4 @@ class Listener(Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Called by Tune in each turn of its loop."""
         self.searcher.watchdog.look()
+        self.searcher.late.look()

@@ -103,6 +103,7 @@ def run_on_ray(
     watchdog: Watchdog,
     observers: list[Observer],
     rule: tuple[Scheduler | None, Literal["max", "min"], int] = (None, "max", 1),
+    cluster: bool = False,
 ) -> None:
     """Run all jobs as Ray Tune trials; returns when none is left or running.
 
@@ -110,6 +111,7 @@ def run_on_ray(
         attempts: where jobs come from. around: what they share. room: what each takes.
         watchdog: ends trials from outside. observers: told what happens.
         rule: which ends trials early, what is better, and the epochs of the longest trial.
+        cluster: whether there may be other machines.
     """
     from ray import tune
     from ray.tune import RunConfig, TuneConfig, Tuner
@@ -126,7 +128,7 @@ def run_on_ray(
     trainable = tune.with_resources(make_trainable(around, REPORT_SECONDS), resources)
     together = rule[0].together(rule[2]) if rule[0] else 0
     with _quiet(together), tempfile.TemporaryDirectory(prefix="perturb-tune-") as folder:
-        storage = _tune_folder(around, folder)
+        storage = _tune_folder(around, folder) if cluster else folder
         tuner = Tuner(
             trainable,
             tune_config=TuneConfig(
@@ -142,6 +144,10 @@ def run_on_ray(
         )
         try:
             tuner.fit()
+            if attempts.stopped:  # what the store still refuses is run again
+                searcher.late.look()
+            else:
+                searcher.late.close()
         finally:
             if storage != folder:
                 shutil.rmtree(storage, ignore_errors=True)

@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoint import RESUME
 from engine.components import find, load_plugin
 from engine.config import Trial
 from engine.distributed import Workers, default_device
@@ -26,10 +25,13 @@ from engine.result import Result
 from engine.train import train
 from orchestrator.dispatch.checkpoints import Checkpoints
 from orchestrator.dispatch.gang import GangLost
+from orchestrator.dispatch.outages import through_outages
 from orchestrator.dispatch.rows import failed_row, first_line, row_of
 from orchestrator.dispatch.shipping import unpack
 from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
 from orchestrator.records.ledger import Ledger
+from orchestrator.records.leftovers import forget
+from orchestrator.records.patience import patiently
 from orchestrator.records.row import FailureClass
 from orchestrator.records.store import Store
 
@@ -45,9 +47,6 @@ BROKEN_GPU = ("CUDA error", "NCCL error", "NCCL Error", "ECC error", "No CUDA GP
 POLL_SECONDS = 1.0
 """Time between two looks at the store for a request to stop."""
 
-PATIENCE_SECONDS = 600.0
-"""Time that a row waits for a store that is full or away."""
-
 CHECKPOINT_SECONDS = 60.0
 """Time between two checkpoints that are asked for in the middle of an epoch."""
 
@@ -62,7 +61,7 @@ def run_job(job: Job, around: Surroundings, report: Report, train_with: Train | 
     with logged(store, job):
         try:
             trial = prepare(job, around)
-            result = (train_with or train_here)(trial, report, job, around)
+            result = through_outages(store, lambda: (train_with or train_here)(trial, report, job, around))
         except GangLost:
             raise  # Tune starts the trial again
         except Exception as error:  # the boundary of a trial: recorded, not raised
@@ -77,30 +76,9 @@ def run_job(job: Job, around: Surroundings, report: Report, train_with: Train | 
     row = row_of(job, result, around, seconds)
     patiently(lambda: Ledger(store).write(row))
     with suppress(OSError):  # the row is there; what is left behind is taken up by nobody
-        store.remove(f"checkpoints/{job.key}/{RESUME}")
-        if not store.names(f"checkpoints/{job.key}"):  # another sweep may keep the weights of the same trial
-            store.remove_folder(f"checkpoints/{job.key}")
+        forget(store, job.key)
     about = result.status, None, result.message
     return Outcome(job.key, *about, row.best, row.last, seconds, memory=row.memory)
-
-
-def patiently(write: Callable[[], object]) -> None:
-    """Write to a store that may be full or away for a while: what was computed is not thrown away.
-
-    Raises:
-        OSError: it has been so for ten minutes.
-    """
-    began, pause = time.monotonic(), 0.1
-    while True:
-        try:
-            write()
-            return
-        except OSError as error:
-            if time.monotonic() - began > PATIENCE_SECONDS:
-                raise
-            logging.getLogger("perturb.trial").warning("the store refuses a row, which waits: %s", error)
-        time.sleep(pause)
-        pause = min(2 * pause, 10.0)
 
 
 def prepare(job: Job, around: Surroundings) -> Trial:
@@ -214,7 +192,8 @@ def failure_class(error: BaseException) -> FailureClass:
         return "out of memory"
     if isinstance(error, TimeoutError):
         return "time-out"
-    if isinstance(error, OSError) and error.errno in BROKEN:
+    cause = getattr(error, "cause", error)  # Ray's copy of a rank's error has no number of its own
+    if isinstance(cause, OSError) and cause.errno in BROKEN:
         return "node"
     if isinstance(error, RuntimeError) and any(word in str(error) for word in BROKEN_GPU):
         return "error" if "device-side assert" in str(error) else "node"
@@ -240,14 +219,13 @@ def capacity(gpu: bool) -> int:
 
 @contextmanager
 def logged(store: Store, job: Job) -> Iterator[None]:
-    """The job's log, kept in the store for ``perturb logs``."""
+    """The job's log, kept in the store for ``perturb logs``; a store that refuses it costs the log alone."""
     logger = logging.getLogger("perturb.trial")
     logger.setLevel(logging.INFO)
     logger.propagate = False
     with tempfile.TemporaryDirectory(prefix="perturb-log-") as temporary:
         path = store.folder(f"logs/{job.key}.log") or Path(temporary) / "log"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _Log(path)
         handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
         logger.addHandler(handler)
         what = f"{job.label} of trial {job.parent[:12]}" if job.parent and job.label else "trial"
@@ -256,9 +234,27 @@ def logged(store: Store, job: Job) -> Iterator[None]:
             yield
         finally:
             logger.removeHandler(handler)
-            handler.close()
-            if store.local is None:
-                store.put(f"logs/{job.key}.log", path.read_bytes())
+            with suppress(OSError):
+                handler.close()
+                if store.local is None:
+                    store.put(f"logs/{job.key}.log", path.read_bytes())
+
+
+class _Log(logging.FileHandler):
+    """A log file that is opened with its first line, and that does without lines which it cannot take."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", delay=True)
+        self.path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """A line that the file does not take; the program goes on."""
 
 
 def _words(labels: dict[str, Any]) -> str:

@@ -79,10 +79,18 @@ class Shared:
             for waiting in list(self.aside.values()):
                 if not self._away and self._claimed(waiting):
                     return waiting
-        while not self._away and (job := self.feed.next()) is not None:
+        while not self._away and (job := self._given()) is not None:
             if self._claimed(job):
                 return job
         return None
+
+    def _given(self) -> Job | None:
+        """The next job of the feed within; none while a store is away that it writes to."""
+        try:
+            return self.feed.next()
+        except OSError as error:
+            self._wait_for_store(error)
+            return None
 
     def end_trials(self) -> bool:
         """Passed on; trials that other drivers have are not waited for."""

@@ -15,6 +15,9 @@ from orchestrator.records.lease import UNKNOWN, Holder, Lease, file_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+FOLDER = "claims"
+"""Where the claims of a store are."""
+
 TRIES = 100
 """Looks at a file that is let go of and taken again all the time, before the store counts as broken."""
 
@@ -169,4 +172,4 @@ class Claims:
 
 
 def _name(key: str) -> str:
-    return f"claims/{key}.json"
+    return f"{FOLDER}/{key}.json"

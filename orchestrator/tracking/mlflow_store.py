@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.tracking import bulk
+from orchestrator.tracking import bulk, tables
 
 BATCH = 1000
 """Metrics, params and tags together that MLflow takes in one call (``mlflow.utils.validation``)."""
@@ -96,14 +96,14 @@ class Client:
     def __init__(self, uri: str, artifact_root: str | None = None) -> None:
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         from mlflow import MlflowClient
 
         # MLflow on SQLAlchemy 2.1; as an error (python -W error) it would break its mappers for good
         warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
         for name in NOISY:  # after the import, which sets levels of its own
             logging.getLogger(name).setLevel(logging.CRITICAL)  # a refusal is raised, and told once
+        if uri.startswith("sqlite:///"):
+            tables.make(Path(uri.removeprefix("sqlite:///")))
         self.mlflow = MlflowClient(tracking_uri=uri)
         self.artifact_root = artifact_root
         self.database = bulk.database(self.mlflow)
