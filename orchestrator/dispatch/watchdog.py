@@ -31,7 +31,7 @@ Ended = tuple[FailureClass, str] | Literal["stopped"]
 class _Watched:
     key: str
     trial: Any
-    since: float
+    since: float | None = None
 
 
 class Watchdog:
@@ -54,7 +54,7 @@ class Watchdog:
 
     def started(self, trial_id: str, key: str, trial: Any) -> None:
         """A trial begins."""
-        self.running[trial_id] = _Watched(key, trial, time.monotonic())
+        self.running[trial_id] = _Watched(key, trial)
 
     def ended(self, trial_id: str) -> None:
         """A trial ended."""
@@ -81,9 +81,15 @@ class Watchdog:
     def _why(self, watched: _Watched, now: float, cancelled: set[str]) -> Ended | None:
         if self.draining_since is not None and now - self.draining_since > DRAIN_SECONDS:
             return "stopped"
-        if self.minutes and now - watched.since > 60 * self.minutes + GRACE_SECONDS:
+        if self.minutes and self._trains(watched, now) > 60 * self.minutes + GRACE_SECONDS:
             return "time-out", f"took more than {self.minutes:g} minutes, and did not end by itself"
         return ("cancelled", "cancelled on request") if watched.key in cancelled else None
+
+    def _trains(self, watched: _Watched, now: float) -> float:
+        """Seconds since a trial began its log: the start of its process is not its own time."""
+        if watched.since is None and self.store.exists(f"logs/{watched.key}.log"):
+            watched.since = now
+        return 0.0 if watched.since is None else now - watched.since
 
     def _cancelled(self) -> set[str]:
         try:

@@ -125,8 +125,8 @@ def test_a_trial_that_hears_nothing_is_ended_in_a_drain(
 
 
 def test_a_trial_that_hangs_beyond_its_time_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "GRACE_SECONDS", 20.0)  # the start of its process counts
-    sweep = sweep_of({"hangs": ["hang"], "well": ["report:0.9"]}, failures={"minutes": 0.05})
+    monkeypatch.setattr(watchdog, "GRACE_SECONDS", 2.0)
+    sweep = sweep_of({"hangs": ["hang"], "well": ["report:0.9"]}, failures={"minutes": 0.1})
     ended = ran(sweep, tmp_path)
     assert ended.failures == {"time-out": 1}
     row = rows(tmp_path)["hangs"]

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator.dispatch import watchdog
+from orchestrator.dispatch.watchdog import DRAIN_SECONDS, GRACE_SECONDS, Watchdog
+from orchestrator.planning.job import cancel_flag
+from orchestrator.records.store import Store
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    now = [1000.0]
+    monkeypatch.setattr(watchdog.time, "monotonic", lambda: now[0])
+
+    def forward(seconds: float) -> None:
+        now[0] += seconds
+
+    return forward
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    import ray
+
+    found: list[Any] = []
+    monkeypatch.setattr(ray, "kill", found.append)
+    return found
+
+
+def trial(name: str) -> Any:
+    return SimpleNamespace(trial_id=name, temporary_state=SimpleNamespace(ray_actor=f"actor of {name}"))
+
+
+def watching(store: Store, *names: str, minutes: float = 0.0) -> Watchdog:
+    dog = Watchdog(store, "s", minutes)
+    for name in names:
+        dog.started(name, f"key-{name}", trial(name))
+    return dog
+
+
+def test_silence_is_no_reason(tmp_path: Path, clock: Callable[[float], None], killed: list[Any]) -> None:
+    dog = watching(Store(tmp_path), "a")
+    for _ in range(10):
+        clock(3600)
+        dog.look()
+    assert not killed
+
+
+def test_a_trial_that_takes_too_long(
+    tmp_path: Path, clock: Callable[[float], None], killed: list[Any]
+) -> None:
+    store = Store(tmp_path)
+    dog = watching(store, "a", "b", minutes=1)
+    clock(10_000)
+    dog.look()
+    assert not killed, "neither has begun"
+    store.put("logs/key-a.log", b"")
+    clock(2)
+    dog.look()
+    clock(60 + GRACE_SECONDS - 2)
+    dog.look()
+    assert not killed
+    clock(3)
+    dog.look()
+    assert killed == ["actor of a"]
+    ended = dog.ended_by_us("a")
+    assert ended is not None
+    assert ended[0] == "time-out"
+    dog.ended("a")
+    assert dog.ended_by_us("a") is None
+
+
+def test_a_drain_has_its_time(tmp_path: Path, clock: Callable[[float], None], killed: list[Any]) -> None:
+    dog = watching(Store(tmp_path), "a")
+    dog.drain()
+    clock(DRAIN_SECONDS - 1)
+    dog.look()
+    assert not killed
+    clock(2)
+    dog.look()
+    clock(2)
+    dog.look()
+    assert killed == ["actor of a"], "once"
+    assert dog.ended_by_us("a") == "stopped"
+
+
+def test_one_is_cancelled(tmp_path: Path, clock: Callable[[float], None], killed: list[Any]) -> None:
+    store = Store(tmp_path)
+    dog = watching(store, "a", "b")
+    store.put(cancel_flag("s", "key-b"), b"")
+    store.put(cancel_flag("s", "key-c"), b"")
+    clock(2)
+    dog.look()
+    assert killed == ["actor of b"]
+    assert store.names(cancel_flag("s", "")) == ["key-c"], "heard once; another's is left"
+
+
+def test_a_store_that_is_away_ends_nothing(
+    tmp_path: Path, clock: Callable[[float], None], killed: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dog = watching(Store(tmp_path), "a")
+
+    def away(*words: Any) -> Any:
+        raise OSError("away")
+
+    monkeypatch.setattr(dog.store, "names", away)
+    clock(2)
+    dog.look()
+    assert not killed
