@@ -8,6 +8,7 @@ an epoch takes.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -87,8 +88,9 @@ class Watchdog:
 
     def _trains(self, watched: _Watched, now: float) -> float:
         """Seconds since a trial began its log: the start of its process is not its own time."""
-        if watched.since is None and self.store.exists(f"logs/{watched.key}.log"):
-            watched.since = now
+        with suppress(OSError):  # a store that is away is asked again
+            if watched.since is None and self.store.exists(f"logs/{watched.key}.log"):
+                watched.since = now
         return 0.0 if watched.since is None else now - watched.since
 
     def _cancelled(self) -> set[str]:
