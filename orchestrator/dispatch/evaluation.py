@@ -10,7 +10,6 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 from engine.config import Trial
 from engine.distributed import Workers
@@ -18,9 +17,9 @@ from engine.errors import InputError
 from engine.evaluations.base import Findings
 from orchestrator.dispatch.checkpoints import Checkpoints
 from orchestrator.dispatch.gang import GangLost
+from orchestrator.dispatch.rows import evaluated_row, failed_evaluation
 from orchestrator.dispatch.worker import (
     alone,
-    common,
     config_of,
     failed_outcome,
     failure_class,
@@ -29,9 +28,7 @@ from orchestrator.dispatch.worker import (
     prepare,
 )
 from orchestrator.planning.job import Job, Outcome, Surroundings
-from orchestrator.records.evaluation import EvaluationRow
 from orchestrator.records.ledger import Ledger
-from orchestrator.records.row import FailureClass
 from orchestrator.records.store import Store
 
 Evaluate = Callable[[Trial, Job, Surroundings], Findings]
@@ -49,7 +46,7 @@ def run_evaluation(job: Job, around: Surroundings, evaluate_with: Evaluate | Non
     with logged(store, job):
         try:
             findings = (evaluate_with or evaluate_here)(prepare(job, around), job, around)
-            row = _row(job, findings, around, time.perf_counter() - start)
+            row = evaluated_row(job, findings, around, time.perf_counter() - start)
         except GangLost:
             raise  # Tune starts the evaluation again
         except Exception as error:  # the boundary of an evaluation: recorded, not raised
@@ -86,39 +83,3 @@ def evaluate_here(trial: Trial, job: Job, around: Surroundings, workers: Workers
         if workers.rank == 0:
             stack.callback(own.put_back)
         return evaluate_checkpoint(trial, config_of(job), weights, workers=workers, folder=folder)
-
-
-def failed_evaluation(
-    job: Job, around: Surroundings, failure: FailureClass | None, error: str, seconds: float = 0.0
-) -> EvaluationRow:
-    """The row of an evaluation that did not finish."""
-    return EvaluationRow(
-        status="failed", failure=failure, error=error, seconds=seconds, **_about(job, around)
-    )
-
-
-def _row(job: Job, findings: Findings, around: Surroundings, seconds: float) -> EvaluationRow:
-    return EvaluationRow(
-        status="completed",
-        metrics={name: float(value) for name, value in findings.metrics.items()},
-        tables={name: [dict(row) for row in table] for name, table in findings.tables.items()},
-        correct=dict(findings.correct),
-        examples=findings.examples,
-        seconds=seconds,
-        **_about(job, around),
-    )
-
-
-def _about(job: Job, around: Surroundings) -> dict[str, Any]:
-    settings = dict(job.evaluation or {})
-    del settings["label"]  # of the sweep that ran it
-    return {
-        **common(job, around),
-        "trial": job.parent,
-        "checkpoint": job.checkpoint,
-        "name": settings["name"],
-        "label": job.label,
-        "settings": settings,
-        "sweep": around.sweep,
-        "labels": job.labels,
-    }

@@ -12,11 +12,10 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from orchestrator.dispatch.deaths import death_of
-from orchestrator.dispatch.evaluation import failed_evaluation
 from orchestrator.dispatch.room import Room
+from orchestrator.dispatch.rows import failed_evaluation, failed_row, first_line, pruned_row
 from orchestrator.dispatch.tune import Observer, encode
 from orchestrator.dispatch.watchdog import Watchdog
-from orchestrator.dispatch.worker import failed_row, first_line, pruned_row
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.job import Job, Outcome, Surroundings
 from orchestrator.records.ledger import Ledger

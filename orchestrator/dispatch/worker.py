@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import socket
 import tempfile
 import time
 import traceback
@@ -21,17 +20,17 @@ from engine.distributed import Workers, default_device
 from engine.errors import InputError
 from engine.evaluations.base import EvaluationConfig
 from engine.files import write_atomic
-from engine.identity import CONTRACT, evaluation_key, trial_key
+from engine.identity import evaluation_key, trial_key
 from engine.report import Event, Report, Signal
 from engine.result import Result
 from engine.train import train
 from orchestrator.dispatch.checkpoints import Checkpoints
 from orchestrator.dispatch.gang import GangLost
+from orchestrator.dispatch.rows import failed_row, first_line, trained_row
 from orchestrator.dispatch.shipping import unpack
 from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
 from orchestrator.records.ledger import Ledger
-from orchestrator.records.provenance import device_name, now, versions
-from orchestrator.records.row import FailureClass, Row
+from orchestrator.records.row import FailureClass
 from orchestrator.records.store import Store
 
 Train = Callable[[Trial, Report, Job, Surroundings], Result]
@@ -75,7 +74,7 @@ def run_job(job: Job, around: Surroundings, report: Report, train_with: Train | 
     seconds = time.perf_counter() - start
     if result.status == "stopped":
         return Outcome(job.key, "stopped", seconds=seconds)
-    row = _row(job, result, around, seconds)
+    row = trained_row(job, result, around, seconds)
     patiently(lambda: Ledger(store).write(row))
     with suppress(OSError):  # the row is there; what is left behind is taken up by nobody
         store.remove(f"checkpoints/{job.key}/{RESUME}")
@@ -237,69 +236,6 @@ def capacity(gpu: bool) -> int:
     import torch
 
     return torch.cuda.get_device_properties(0).total_memory if gpu and torch.cuda.is_available() else 0
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def failed_row(
-    job: Job, around: Surroundings, failure: FailureClass | None, error: str, seconds: float = 0.0
-) -> Row:
-    """The row of a trial that did not finish."""
-    return Row(
-        status="failed", trial=job.trial, failure=failure, error=error, timings={"total": seconds},
-        attempts=job.attempt, **common(job, around),
-    )  # fmt: skip
-
-
-def pruned_row(job: Job, around: Surroundings, history: list[dict[str, float]], seconds: float) -> Row:
-    """The row of a trial that a scheduler ended: its epochs, and no final evaluation."""
-    epoch = int(history[-1]["epoch"]) if history else 0
-    return Row(
-        status="pruned", trial=job.trial, history=history, last=dict(history[-1]) if history else {},
-        error=f"pruned after epoch {epoch} by its {around.watched}", timings={"total": seconds},
-        attempts=job.attempt, rule=around.rule, **common(job, around),
-    )  # fmt: skip
-
-
-def _row(job: Job, result: Result, around: Surroundings, seconds: float) -> Row:
-    assert result.status != "stopped"
-    return Row(
-        status=result.status,
-        trial=job.trial,
-        best=result.best,
-        also={f"{name}.{m}": value for name, found in result.also.items() for m, value in found.items()},
-        last=result.last,
-        best_epoch=result.best_epoch,
-        history=result.history,
-        correct=result.correct,
-        examples=result.examples,
-        error=result.message,
-        timings={**result.seconds, "total": seconds},
-        memory=result.memory,
-        attempts=job.attempt,
-        **common(job, around),
-    )
-
-
-def common(job: Job, around: Surroundings) -> dict[str, Any]:
-    """What a row says whatever came of the job."""
-    return {
-        "key": job.key,
-        "cell": job.cell,
-        "seed": job.seed,
-        "canonical": job.canonical,
-        "data_hash": job.data_hash,
-        "contract": CONTRACT,
-        "device": device_name(around.gpu),
-        "workers": around.workers,
-        "versions": versions(),
-        "git_commit": around.git_commit,
-        "host": socket.gethostname(),
-        "finished": now(),
-    }
 
 
 @contextmanager

@@ -40,10 +40,11 @@ def now() -> str:
 
 def device_name(gpu: bool) -> str:
     """What a trial runs on, in words."""
-    import torch
+    if gpu:
+        import torch
 
-    if gpu and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
     return f"cpu ({platform.processor() or platform.machine()})"
 
 
