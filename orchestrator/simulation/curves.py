@@ -101,7 +101,7 @@ class Synthetic:
             for epoch in range(1, count + 1)
         ]
         seconds = [total / count] * count
-        bad = self._bad(random.Random(f"{self.seed} {job.key} {job.attempt}"), epochs, seconds)
+        bad = self._bad(job, epochs, seconds)
         if bad is not None:
             return bad
         best = max(range(count), key=lambda epoch: epochs[epoch]["val.accuracy"])
@@ -113,22 +113,21 @@ class Synthetic:
         found = {name: loss if lower_is_better(name) else accuracy for name in (*TRIAL_METRICS, *self.names)}
         return {"train.loss": loss, **found}
 
-    def _bad(
-        self, draws: random.Random, epochs: list[dict[str, float]], seconds: list[float]
-    ) -> Curve | None:
+    def _bad(self, job: Job, epochs: list[dict[str, float]], seconds: list[float]) -> Curve | None:
         """An attempt that ends badly in some epoch, if it does."""
+        draws = random.Random(f"{self.seed} {job.key} {job.attempt}")
         drawn, at = draws.random(), draws.randrange(len(epochs))
         for name in ("lost", "preempted", "diverged", "errors"):
             drawn -= getattr(self.rates, name)
             if drawn < 0:
                 about = epochs[:at], seconds[:at], 0.0, seconds[at] * draws.random()
-                return _ending(name, at + 1, about)
+                return _ending(name, f"of {job.key[:12]} in epoch {at + 1}", about)
         return None
 
 
-def _ending(name: str, epoch: int, about: tuple[list[dict[str, float]], list[float], float, float]) -> Curve:
+def _ending(name: str, where: str, about: tuple[list[dict[str, float]], list[float], float, float]) -> Curve:
     if name == "diverged":
-        return Curve(*about, status="diverged", message=f"train.loss is nan in epoch {epoch}")
+        return Curve(*about, status="diverged", message=f"train.loss {where} is nan")
     if name == "errors":
-        return Curve(*about, status="failed", failure="error", message=f"simulated error in epoch {epoch}")
+        return Curve(*about, status="failed", failure="error", message=f"simulated error {where}")
     return Curve(*about, status="failed", failure="lost", free=name == "preempted")
