@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import stat
 import tempfile
 import threading
 import time
@@ -225,7 +226,9 @@ class Store:
     def exists(self, name: str) -> bool:
         """Whether there is a file of this name."""
         if self.local:
-            return os.path.isfile(self.path(name))
+            with suppress(FileNotFoundError, NotADirectoryError):  # a store that is away raises
+                return stat.S_ISREG(os.stat(self.path(name)).st_mode)
+            return False
         info = self.filesystem.get_file_info(self.path(name))
         return bool(info.type == pafs.FileType.File)
 
