@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         plan,
         report,
         run,
+        simulate,
         status,
         stop,
         track,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Options", "Sweep", "cancel", "evaluate", "evaluations", "examine", "from_dict", "ledger_compact",
     "ledger_export", "ledger_row", "ledger_rows", "ledger_verify", "load", "logs", "plan", "report",
-    "run", "status", "stop", "track",
+    "run", "simulate", "status", "stop", "track",
 ]  # fmt: skip
 
 

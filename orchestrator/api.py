@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     import pandas
     from rich.console import RenderableType
 
+    from orchestrator.simulation.result import Simulated
+
 __all__ = [
     "Ended", "Options", "Sweep", "cancel", "evaluate", "evaluations", "examine", "from_dict",
     "ledger_compact", "ledger_export", "ledger_row", "ledger_rows", "ledger_verify", "load", "logs",
-    "plan", "report", "run", "status", "stop", "track",
+    "plan", "report", "run", "simulate", "status", "stop", "track",
 ]  # fmt: skip
 
 
@@ -42,6 +44,35 @@ def plan(sweep: Sweep, store: str | None = None) -> Plan:
         SweepError: a point of the sweep is not legal.
     """
     return plan_against(sweep, Ledger(Store(store)))
+
+
+def simulate(
+    sweep: Sweep,
+    slots: int,
+    minutes: float = 30.0,
+    like: str | None = None,
+    spread: float = 0.0,
+    **rates: float,
+) -> Simulated:
+    """How a sweep would go on simulated slots: its searcher, scheduler and policies over replayed curves.
+
+    Nothing is trained, and no store is written but a temporary one.
+
+    Args:
+        sweep: its evaluations are left out. slots: trials that run at once.
+        minutes: that a trial takes of which nothing is recorded. like: a store whose trials are replayed.
+        spread: relative deviation of the minutes. rates: of attempts that end badly, by the names of
+            :class:`orchestrator.simulation.curves.Rates`.
+
+    Raises:
+        SweepError: a point of the sweep is not legal.
+        InputError: a number is out of its range, or the store holds nothing to replay.
+    """
+    from orchestrator.simulation import simulate as simulation
+    from orchestrator.simulation.curves import Rates
+
+    curves = simulation.curves_of(sweep, minutes, spread, Rates(**rates), like)
+    return simulation.simulate(sweep, slots, curves)
 
 
 def status(name: str | None = None, store: str | None = None) -> list[dict[str, Any]]:

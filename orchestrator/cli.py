@@ -154,6 +154,35 @@ def _run(sweep: Path, overrides: list[str], options: Options, as_json: bool) -> 
 
 
 @app.command()
+def simulate(
+    sweep: SweepFile,
+    slots: Annotated[int, typer.Option(help="Trials that run at once.")],
+    set_: Set = [],  # noqa: B006
+    minutes: Annotated[float, typer.Option(help="That a trial takes, where none is recorded.")] = 30.0,
+    spread: Annotated[float, typer.Option(help="Relative deviation of that, over the trials.")] = 0.0,
+    like: Annotated[
+        str | None, typer.Option(help="A store whose trials are replayed, with their curves and times.")
+    ] = None,
+    lost: Annotated[float, typer.Option(help="Part of the attempts whose process dies.")] = 0.0,
+    preempted: Annotated[float, typer.Option(help="Part of the attempts that lose their node.")] = 0.0,
+    diverged: Annotated[float, typer.Option(help="Part of the attempts that diverge.")] = 0.0,
+    errors_: Annotated[float, typer.Option("--errors", help="Part of the attempts that raise.")] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Show how a sweep would go on so many slots, under its searcher and scheduler; trains nothing."""
+    from orchestrator.api import simulate as simulate_sweep
+    from orchestrator.simulation.view import simulated_lines
+
+    rates = {"lost": lost, "preempted": preempted, "diverged": diverged, "errors": errors_}
+    found = simulate_sweep(_load(sweep, set_), slots, minutes, like, spread=spread, **rates)
+    if as_json:
+        print(json.dumps(found.json()))
+        return
+    for line in simulated_lines(found):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
 def doctor(
     sweep: Annotated[Path | None, typer.Argument(help="A sweep file, whose needs are looked at.")] = None,
     set_: Set = [],  # noqa: B006

@@ -28,12 +28,14 @@ from orchestrator.planning import preflight
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.cells import CellSeeds, Point
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
-from orchestrator.planning.feed import Budget, Feed, Queue
+from orchestrator.planning.feed import Budget
+from orchestrator.planning.garbage import settled
 from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
 from orchestrator.planning.plan import Plan, plan, plan_on_sound_rows
 from orchestrator.planning.policy import Policy
 from orchestrator.planning.sequential import Sequential, seeds_asked
 from orchestrator.planning.shared import Shared
+from orchestrator.planning.source import source_of
 from orchestrator.planning.spending import meter_of
 from orchestrator.records.claims import Claims, SweepLock
 from orchestrator.records.compaction import tidy
@@ -42,7 +44,7 @@ from orchestrator.records.ledger import Ledger
 from orchestrator.records.leftovers import clear
 from orchestrator.records.patience import patiently
 from orchestrator.records.provenance import git_commit, now
-from orchestrator.records.row import SETTLED, Row
+from orchestrator.records.row import Row
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.sweep import Sweep
 
@@ -218,7 +220,7 @@ class _Driver:
 
     def run(self) -> Ended:
         budget = self.sweep.budget
-        source = self._feed()
+        source = source_of(self.sweep, self.planned, self.ledger, self.options.train)
         shared = Shared(
             source,
             self.claims,
@@ -320,22 +322,6 @@ class _Driver:
         row = self.ledger.one(key, self.planned.rule)
         return attach([row], jobs_of_row(row, self.sweep), self.ledger)[0] if row else None
 
-    def _feed(self) -> Feed:
-        done = [key for key, status in self.planned.status.items() if status == "completed"]
-        evaluations = self.planned.evaluated.todo
-        if not self.options.train:
-            return Queue([job for job in evaluations if job.parent in set(done)], done)
-        if self.sweep.search:
-            from orchestrator.planning.search import Search
-
-            return Search(self.sweep, self.ledger)
-        if self.planned.course:
-            todo = {job.key for job in evaluations}
-            over = {key for key, status in self.planned.status.items() if status in SETTLED}
-            over |= {job.key for job in self.planned.evaluated.jobs if job.key not in todo}
-            return Sequential(self.sweep, self.planned.course, over, done)
-        return Queue(self.planned.todo + evaluations, done)
-
     def _needed(self) -> Callable[[Job], bool]:
         """Whether a trial's weights are used in this sweep; a search's trials may be, where they keep any."""
         parents = {job.parent for job in (*self.planned.jobs, *self.planned.evaluated.jobs)}
@@ -368,6 +354,7 @@ class _Driver:
         pulse = Pulse(progress, self.store, stop_flag(self.sweep.name), drain, plain, self.heralds)
         with ExitStack() as stack:
             stack.callback(self.claims.close)
+            stack.enter_context(settled())
             stack.enter_context(draining(drain))
             if terminal and self.console is not None:
                 stack.enter_context(live(progress, self.console))

@@ -18,7 +18,7 @@ from engine.evaluations.base import Findings
 from orchestrator.dispatch.checkpoints import Checkpoints
 from orchestrator.dispatch.gang import GangLost
 from orchestrator.dispatch.outages import through_outages
-from orchestrator.dispatch.rows import about_evaluation, failed_evaluation
+from orchestrator.dispatch.rows import evaluated_row, failed_evaluation
 from orchestrator.dispatch.worker import (
     alone,
     config_of,
@@ -28,7 +28,6 @@ from orchestrator.dispatch.worker import (
     prepare,
 )
 from orchestrator.planning.job import Job, Outcome, Surroundings
-from orchestrator.records.evaluation import EvaluationRow
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.patience import patiently
 from orchestrator.records.store import Store
@@ -49,7 +48,7 @@ def run_evaluation(job: Job, around: Surroundings, evaluate_with: Evaluate | Non
         try:
             trial = prepare(job, around)
             findings = through_outages(store, lambda: (evaluate_with or evaluate_here)(trial, job, around))
-            row = _row(job, findings, around, time.perf_counter() - start)
+            row = evaluated_row(job, findings, around, time.perf_counter() - start)
         except GangLost:
             raise  # Tune starts the evaluation again
         except Exception as error:  # the boundary of an evaluation: recorded, not raised
@@ -88,15 +87,3 @@ def evaluate_here(trial: Trial, job: Job, around: Surroundings, workers: Workers
         if workers.rank == 0:
             stack.callback(own.put_back)
         return evaluate_checkpoint(trial, config_of(job), weights, workers=workers, folder=folder)
-
-
-def _row(job: Job, findings: Findings, around: Surroundings, seconds: float) -> EvaluationRow:
-    return EvaluationRow(
-        status="completed",
-        metrics={name: float(value) for name, value in findings.metrics.items()},
-        tables={name: [dict(row) for row in table] for name, table in findings.tables.items()},
-        correct=dict(findings.correct),
-        examples=findings.examples,
-        seconds=seconds,
-        **about_evaluation(job, around),
-    )

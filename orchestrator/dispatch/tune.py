@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any, Literal, Protocol
 
 from engine.errors import InputError
@@ -181,7 +180,7 @@ def run_here(attempts: Attempts, around: Surroundings, observers: list[Observer]
 
 def encode(job: Job) -> str:
     """A job as text, for Tune's config."""
-    return json.dumps(asdict(job))
+    return json.dumps(vars(job))  # not asdict, whose deep copy takes several times as long
 
 
 def decode(text: str) -> Job:

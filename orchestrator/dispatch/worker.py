@@ -26,7 +26,7 @@ from engine.train import train
 from orchestrator.dispatch.checkpoints import Checkpoints
 from orchestrator.dispatch.gang import GangLost
 from orchestrator.dispatch.outages import through_outages
-from orchestrator.dispatch.rows import failed_row, first_line, row_of
+from orchestrator.dispatch.rows import failed_row, first_line, trained_row
 from orchestrator.dispatch.shipping import unpack
 from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
 from orchestrator.records.ledger import Ledger
@@ -73,7 +73,7 @@ def run_job(job: Job, around: Surroundings, report: Report, train_with: Train | 
     seconds = time.perf_counter() - start
     if result.status == "stopped":
         return Outcome(job.key, "stopped", seconds=seconds)
-    row = row_of(job, result, around, seconds)
+    row = trained_row(job, result, around, seconds)
     patiently(lambda: Ledger(store).write(row))
     with suppress(OSError):  # the row is there; what is left behind is taken up by nobody
         forget(store, job.key)

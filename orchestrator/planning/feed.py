@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.planning.job import Job, Outcome
@@ -139,6 +139,7 @@ class Budget:
         hours: wall-clock hours from now; None is no limit.
         meter: of the cost; None is no limit. While a trial more cannot be afforded, those that run are
             waited for: they may cost less than expected.
+        clock: seconds since any moment.
     """
 
     def __init__(
@@ -147,16 +148,17 @@ class Budget:
         trials: int | None = None,
         hours: float | None = None,
         meter: Meter | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.feed, self.trials, self.meter = feed, trials, meter
-        self.ends = time.monotonic() + 3600 * hours if hours is not None else None
+        self.feed, self.trials, self.meter, self.clock = feed, trials, meter, clock
+        self.ends = clock() + 3600 * hours if hours is not None else None
         self.stopped = ""
         self.closed = False
 
     @property
     def exhausted(self) -> bool:
         """Nothing more will come."""
-        if not self.closed and self.ends is not None and time.monotonic() > self.ends:
+        if not self.closed and self.ends is not None and self.clock() > self.ends:
             self.stop("the budget of hours is used up")
         return self.closed or self.feed.exhausted
 

@@ -52,7 +52,10 @@ def take(lease: Lease, name: str) -> Taken:
     Raises:
         OSError: the store is away.
     """
-    store, mine = lease.store, lease.me.json()
+    store = lease.store
+    if store.link(name, file_of(lease.me.id)):  # the lease names the driver as well
+        return Taken()
+    mine = lease.me.json()
     for _ in range(TRIES):
         if store.create(name, mine):
             return Taken()

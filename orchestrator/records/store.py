@@ -18,11 +18,12 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import stat
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -89,7 +90,7 @@ class Store:
 
     def path(self, name: str) -> str:
         """Full path of a name, as the filesystem takes it."""
-        return str(PurePosixPath(self.root) / name)
+        return f"{self.root}/{name}" if self.local else str(PurePosixPath(self.root) / name)
 
     def folder(self, name: str) -> Path | None:
         """The local folder of a name; None on a remote store."""
@@ -152,6 +153,23 @@ class Store:
             return False
         return True
 
+    def link(self, name: str, of: str) -> bool:
+        """Create a file as a further name of another one; whether that was done.
+
+        One call of the system in place of the six of :meth:`create`, as exclusive and as whole. False where
+        the file is there, the other is not, or the filesystem has no links: :meth:`create` then tells.
+
+        Args:
+            name: of the file. of: that is always replaced as a whole, never written into.
+        """
+        if not self.local:
+            return False
+        try:
+            os.link(self.path(of), self.path(name))
+        except OSError:
+            return False
+        return True
+
     def _put_and_look(self, name: str, content: bytes) -> bool:
         if self.get(name) is not None:
             return False
@@ -193,6 +211,10 @@ class Store:
 
     def get(self, name: str) -> bytes | None:
         """A file's content, None where there is no such file."""
+        if self.local:
+            with suppress(FileNotFoundError), open(self.path(name), "rb") as file:
+                return file.read()
+            return None
         try:
             if self._wrapped:  # streams of fsspec's memory share one position
                 return bytes(self._fsspec.cat_file(self.path(name)))
@@ -203,6 +225,10 @@ class Store:
 
     def exists(self, name: str) -> bool:
         """Whether there is a file of this name."""
+        if self.local:
+            with suppress(FileNotFoundError, NotADirectoryError):  # a store that is away raises
+                return stat.S_ISREG(os.stat(self.path(name)).st_mode)
+            return False
         info = self.filesystem.get_file_info(self.path(name))
         return bool(info.type == pafs.FileType.File)
 
@@ -226,6 +252,10 @@ class Store:
 
     def remove(self, name: str) -> None:
         """Delete a file; nothing where there is none."""
+        if self.local:
+            with suppress(FileNotFoundError):
+                os.unlink(self.path(name))
+            return
         try:
             with self._naming(name):
                 self.filesystem.delete_file(self.path(name))

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from engine.errors import InputError
 from orchestrator import api
+from orchestrator.cli import main
 from orchestrator.driver import Options, run
 from orchestrator.records.claims import SweepHeld, SweepLock
 from orchestrator.records.lease import Lease
@@ -125,18 +126,45 @@ def test_stop_request_drains_and_run_continues(tmp_path: Path) -> None:
     assert ended.exit_code == 0
 
 
-def test_file_and_api_give_the_same_rows(tmp_path: Path) -> None:
-    """Two worlds agree: plain values and a YAML file."""
+def test_file_command_and_api_give_the_same_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two worlds agree: a YAML file in Python, the command in this process, and plain values."""
     path = tmp_path / "small.yaml"
     path.write_text(json.dumps({
         "name": "small", "trial": TRIAL, "axes": {"method.epsilon": [1, 5], "method.p": [0, 0.5]},
         "reports": [{"grid": ["method.epsilon", "method.p"]}],
     }))  # fmt: skip
-    run(api.load(path), local(tmp_path / "a"))
-    run(sweep_of(), local(tmp_path / "b"))
+
+    def perturb(*words: str) -> list[dict[str, object]]:
+        """Objects that the command prints, a line each."""
+        monkeypatch.setattr("sys.argv", ["perturb", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        return [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+
+    command = ("--store", str(tmp_path / "command"), "--json")
+    (told,) = perturb("plan", str(path), *command)
+    plans = [api.plan(sweep, str(tmp_path / "none")) for sweep in (api.load(path), sweep_of())]
+    assert plans[0].jobs == plans[1].jobs
+    counts = plans[0].counts()
+    assert {name: told[name] for name in counts} == counts
+    keys = {job.key for job in plans[0].jobs}
+
+    events = perturb("run", str(path), "--local", "--no-track", *command)
+    run(api.load(path), local(tmp_path / "file"))
+    run(sweep_of(), local(tmp_path / "values"))
+    assert {event["key"] for event in events if event["event"] == "trial_finished"} == keys
     rows = []
-    for name in "ab":
+    for name in ("command", "file", "values"):
         ledger = Ledger(Store(tmp_path / name))
+        assert set(ledger.index()) == keys
         found = ledger.read(sorted(ledger.index()))
         rows.append([replace(row, timings={}, finished="", git_commit="") for row in found])
-    assert rows[0] == rows[1]
+    assert rows[0] == rows[1] == rows[2]
+    (told,) = perturb("plan", str(path), *command)
+    after = api.plan(sweep_of(), str(tmp_path / "values")).counts()
+    assert {name: told[name] for name in after} == after
+    assert (told["done"], told["todo"]) == (len(keys), 0)

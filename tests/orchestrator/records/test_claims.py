@@ -41,6 +41,27 @@ def test_a_key_is_one_drivers_at_a_time(store: Store) -> None:
         assert store.names("claims") == []
 
 
+def test_a_claim_is_a_further_name_of_the_lease(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with Lease(store, "s") as lease, Lease(store, "t") as other:
+        claims = Claims(lease)
+        claims.take("first")  # makes the folder
+        claims.take("k")
+        assert os.path.samefile(tmp_path / "claims/k.json", tmp_path / file_of(lease.me.id))
+        lease.renew()
+        held = Holder.parse(store.get("claims/k.json"))
+        assert held is not None
+        assert held.id == lease.me.id, "a renewal is a new file"
+        assert claims.take("k") is None
+        found = Claims(other).take("k")
+        assert found is not None
+        assert found.id == lease.me.id
+        store.remove(file_of(lease.me.id))
+        assert claims.take("l") is None, "without a lease to link it is written"
+        claims.close()
+        assert store.names("claims") == []
+
+
 def test_what_a_driver_leaves_at_its_end_is_free(store: Store) -> None:
     with Lease(store, "s") as lease:
         Claims(lease).take("k")

@@ -100,6 +100,30 @@ def test_a_file_is_created_once(store: Store) -> None:
     assert store.create("a/b", b"two")
 
 
+def test_a_file_is_linked_once(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert not store.link("b", "a"), "there is nothing to link"
+    store.put("a", b"one")
+    assert not store.link("folder/b", "a"), "there is no folder"
+    assert store.link("b", "a")
+    assert not store.link("b", "a")
+    store.put("a", b"two")
+    assert store.get("b") == b"one"
+    assert not Store("memory://no-links").link("b", "a")
+
+
+def test_a_store_that_is_away_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(path: str) -> os.stat_result:
+        raise OSError(errno.ESTALE, "stale file handle", path)
+
+    store = Store(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert not store.exists("file/below")
+    monkeypatch.setattr(module.os, "stat", away)
+    with pytest.raises(OSError, match="stale"):
+        store.exists("file")
+
+
 def test_one_of_many_creates(store: Store) -> None:
     with ThreadPoolExecutor(32) as pool:
         told = list(pool.map(lambda i: store.create("a", b"%d" % i), range(200)))
