@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from engine.errors import InputError
-from engine.files import write_atomic
+from engine.files import RESUME, write_atomic
 
-RESUME = "resume.pt"
 State = dict[str, Tensor]
 
 

@@ -7,6 +7,9 @@ import os
 import tempfile
 from pathlib import Path
 
+RESUME = "resume.pt"
+"""A trial's checkpoint in its folder: the point from which it can continue."""
+
 
 def data_root() -> Path | None:
     """The folder with the data sets' files, from ``PERTURB_DATA``; None when it is not set."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from engine.checkpoint import RESUME
+from engine.files import RESUME
 from orchestrator.records.claims import FOLDER, let_go, take
 from orchestrator.records.lease import Holder, Lease
 from orchestrator.records.ledger import Ledger
