@@ -14,7 +14,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import chain, count
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -225,7 +224,7 @@ class Slots:
             curve = trial.curve
             assert curve is not None
             self.ledger.write(_row(trial, curve, outcome, self.around))
-            result = {"outcome": json.dumps(asdict(outcome))}
+            result = {"outcome": json.dumps(vars(outcome))}
         self._report(trial, result)
         self.stop_trial(trial)
 

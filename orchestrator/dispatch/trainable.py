@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.dispatch.tune import EPOCH, VALUE, decode
@@ -73,6 +73,6 @@ def make_trainable(around: Surroundings, report_seconds: float) -> Callable[[dic
             outcome = run_evaluation(job, here, evaluate_with_gang if gang else evaluate_here)
         node = ray.get_runtime_context().get_node_id()
         outcome = replace(outcome, node=node, capacity=capacity(around.gpu))
-        tune.report({"outcome": json.dumps(asdict(outcome))})
+        tune.report({"outcome": json.dumps(vars(outcome))})
 
     return perturb_trial

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import gc
 
-import pytest
-
 from orchestrator.planning.garbage import settled
 
 
