@@ -14,21 +14,23 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoint import RESUME
+from engine.checkpoint import RESUME, Member
 from engine.components import find, load_plugin
 from engine.config import Trial
 from engine.distributed import Workers, default_device
 from engine.errors import InputError
 from engine.evaluations.base import EvaluationConfig
 from engine.files import write_atomic
-from engine.identity import CONTRACT, evaluation_key, trial_key
+from engine.identity import CONTRACT, evaluation_key, member_key, trial_key
 from engine.report import Event, Report, Signal
 from engine.result import Result
 from engine.train import train
 from orchestrator.dispatch.checkpoints import Checkpoints
 from orchestrator.dispatch.gang import GangLost
+from orchestrator.dispatch.rounds import Rounds
 from orchestrator.dispatch.shipping import unpack
 from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
+from orchestrator.planning.population import varied
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.provenance import device_name, now, versions
 from orchestrator.records.row import FailureClass, Row
@@ -117,11 +119,14 @@ def prepare(job: Job, around: Surroundings) -> Trial:
         os.environ.setdefault("PERTURB_DATA", around.data_root)
     torch.set_num_threads(max(1, int(around.cpus)))
     trial = Trial.model_validate(job.trial)
-    key = trial_key(trial) if job.evaluation is None else evaluation_key(trial, config_of(job))
+    if job.population is not None:
+        key = member_key(trial, job.population)
+    else:
+        key = trial_key(trial) if job.evaluation is None else evaluation_key(trial, config_of(job))
     if key != job.key:
         legal = "the driver's code, plugins and word vectors on this node too"
         raise InputError("key", f"{key[:12]} in place of {job.key[:12]}", legal)
-    return trial
+    return Trial.model_validate(varied(job.trial, job.lineage[-1]["settings"])) if job.lineage else trial
 
 
 def config_of(job: Job) -> EvaluationConfig:
@@ -144,9 +149,13 @@ def train_here(
         parent = None
         if job.parent is not None:
             parent = stack.enter_context(Checkpoints(store, job.parent)) / f"{job.checkpoint}.pt"
+        saved, more = checkpoints.saved, dict[str, Any]()
+        if job.population is not None:
+            rounds = Rounds(job, store, around.every, report, saved)
+            report, saved, more = rounds.heard, rounds.saved, {"member": Member(job.key, tuple(job.lineage))}
         result: Result = training(trial)(
-            trial, report, folder, workers=workers, keep=job.keep, parent=parent, saved=checkpoints.saved,
-            micro=around.micro,
+            trial, report, folder, workers=workers, keep=job.keep, parent=parent, saved=saved,
+            micro=around.micro, **more,
         )  # fmt: skip
         return result
 
@@ -249,7 +258,8 @@ def failed_row(
 ) -> Row:
     """The row of a trial that did not finish."""
     return Row(
-        status="failed", trial=job.trial, failure=failure, error=error, timings={"total": seconds},
+        status="failed", trial=varied(job.trial, job.settings), lineage=list(job.lineage), failure=failure,
+        error=error, timings={"total": seconds},
         attempts=job.attempt, **common(job, around),
     )  # fmt: skip
 
@@ -268,7 +278,8 @@ def _row(job: Job, result: Result, around: Surroundings, seconds: float) -> Row:
     assert result.status != "stopped"
     return Row(
         status=result.status,
-        trial=job.trial,
+        trial=varied(job.trial, job.settings),
+        lineage=list(job.lineage),
         best=result.best,
         also={f"{name}.{m}": value for name, found in result.also.items() for m, value in found.items()},
         last=result.last,

@@ -21,7 +21,7 @@ from orchestrator.sweepfile.notify import Notify, withhold
 from orchestrator.sweepfile.parts import Budget, Failures, Metric, Report, Resources, Searched
 from orchestrator.sweepfile.problems import Problem, Source, SweepError, of_validation, show, within
 from orchestrator.sweepfile.replicates import Published, Seeds, Sequential
-from orchestrator.sweepfile.schedulers import Scheduler
+from orchestrator.sweepfile.schedulers import Pbt, Scheduler
 from orchestrator.sweepfile.schedulers import named as one_word
 from orchestrator.sweepfile.yaml_file import YamlError, read
 
@@ -48,7 +48,8 @@ class Sweep(Frozen):
             them where a decision needs them.
         published: published values of the metric, each with the margin within which it is reproduced.
         metric: what cells are judged by. resources: what one trial takes. budget: when to stop.
-        scheduler: ends trials early that do worse than others: ``asha``, ``hyperband``, ``median``.
+        scheduler: ends trials early that do worse than others: ``asha``, ``hyperband``, ``median``; or lets
+            them take over from the best, with settings that vary: ``pbt``.
         failures: how many are borne before a trial, a node or the sweep is given up.
         evaluations: what is done with the trained weights of every trial: attacks, landscapes; each a row
             of its own, made without training anything again.
@@ -131,6 +132,11 @@ class Sweep(Frozen):
     def rule(self) -> str:
         """Digest of the scheduler's settings; empty without one."""
         return self.scheduler.digest(self.watched, self.better) if self.scheduler else ""
+
+    @property
+    def population(self) -> Pbt | None:
+        """The rule under which its trials are one population; None where each is by itself."""
+        return self.scheduler if isinstance(self.scheduler, Pbt) else None
 
     @property
     def better(self) -> Literal["max", "min"]:
