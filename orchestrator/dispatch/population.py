@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 from ray.tune.schedulers.pbt import _PBTTrialState
 
@@ -78,6 +79,15 @@ class Population(PopulationBasedTraining):
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """A member was ended while it waited."""
         self._left(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The next member that waits no more; Tune's own choice is one at a time, while its actor starts."""
+        going = [
+            (state.last_train_time, place, trial)
+            for place, (trial, state) in enumerate(self._trial_state.items())
+            if trial.status == Trial.PAUSED and state.last_train_time < self._next_perturbation_sync
+        ]
+        return min(going)[2] if going else None
 
     def _left(self, trial: Any) -> None:
         self._trial_state.pop(trial, None)

@@ -125,8 +125,9 @@ def _varied(sweep: Sweep, made_by: list[Assignment], cell: Cell) -> Iterator[Pro
     """What is wrong with the settings of a member at the bounds within which they vary."""
     told = False
     for place, name, value in population.edges(sweep):
+        others = [one for one in made_by if one.name != name]
         try:
-            _cell(sweep, [*made_by, Assignment(name, value, place)])
+            _cell(sweep, [*others, Assignment(name, value, place)])
         except _PointError as bad:
             told = True
             yield from bad.problems

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ class Job:
     attempt: int = 1
     population: dict[str, str] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    lineage: Sequence[dict[str, Any]] = ()
+    lineage: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def label(self) -> str:

@@ -168,10 +168,12 @@ def _sampled(sweep: Sweep) -> set[str]:
 
 
 def _value(trial: Mapping[str, Any], name: str) -> Any:
+    """A setting of a trial by its dotted name; one number where all its parts, as of targets, are that."""
     place: Any = trial
     for part in name.split("."):
         place = place.get(part) if isinstance(place, Mapping) else None
-    return place
+    parts = list(place.values()) if isinstance(place, Mapping) else []
+    return parts[0] if parts and all(part == parts[0] for part in parts) else place
 
 
 def _inside(searched: Searched, value: Any) -> bool:
