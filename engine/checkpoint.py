@@ -33,6 +33,7 @@ class Progress:
         chosen: epoch, from 1, that each checkpoint (``best``, ``best.NAME``) holds. weights: their weights.
         method: what the method carries over (:class:`engine.state.State`). scaler: the loss scale.
         seconds: of training so far, by phase.
+        lineage: of a member of a population (:class:`Member`); empty for every other trial.
     """
 
     epoch: int = 0
@@ -46,6 +47,7 @@ class Progress:
     method: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    lineage: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def best_epoch(self) -> int:
@@ -53,10 +55,25 @@ class Progress:
         return self.chosen.get("best", 0)
 
 
+@dataclass(frozen=True)
+class Member:
+    """A trial of a population, which takes over what others have learnt and changes settings on the way.
+
+    Attributes:
+        key: of the member, in place of the trial's own, which changes with the settings.
+        lineage: how its weights came about, one segment for each time that settings changed: the first
+            ``epoch`` that was trained with them, the ``settings``, by dotted name, and ``from``, the key
+            of the member whose checkpoint was taken over before that epoch, empty for none.
+    """
+
+    key: str
+    lineage: tuple[dict[str, Any], ...] = ()
+
+
 def save(folder: Path, key: str, model: State, optimizer: dict[str, Any], progress: Progress) -> Path:
     """Write the point from which the trial can continue, behind the SHA-256 of its bytes."""
-    body = _bytes({"key": key, "model": model, "optimizer": optimizer, **vars(progress)})
-    write_atomic(folder / RESUME, hashlib.sha256(body).digest() + body)
+    saved = {"key": key, "model": model, "optimizer": optimizer, **vars(progress)}
+    write_atomic(folder / RESUME, _sealed(saved))
     return folder / RESUME
 
 
@@ -74,14 +91,48 @@ def load(folder: Path, key: str, device: torch.device) -> tuple[State, dict[str,
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    if hashlib.sha256(content[32:]).digest() != content[:32]:  # torch.load itself checks no checksum
+    saved = _opened(content, device)
+    if saved is None:
         with suppress(FileNotFoundError):  # another worker of the trial has set it aside
             path.rename(path.with_suffix(".damaged"))
         return None
-    saved = torch.load(io.BytesIO(content[32:]), map_location=device, weights_only=True)
     if saved.pop("key") != key:
         raise InputError("folder", str(folder), f"a folder of trial {key[:12]}; it holds another trial")
     return saved.pop("model"), saved.pop("optimizer"), Progress(**saved)
+
+
+def adopt(content: bytes, donor: str, key: str, settings: dict[str, Any]) -> bytes:
+    """A saved point of one member of a population as that of another, which goes on with other settings.
+
+    All of it is taken over: weights, optimiser, epoch, history, the method's state. Its lineage is the
+    donor's and one segment more.
+
+    Args:
+        content: of the file that :func:`save` wrote, at the end of an epoch. donor: key that it belongs to.
+        key: of the member that takes it over. settings: that it trains with from the next epoch on.
+
+    Raises:
+        InputError: the file is damaged, belongs to another trial, or was written within an epoch.
+    """
+    saved = _opened(content, torch.device("cpu"))
+    if saved is None:
+        raise InputError("checkpoint", f"of {donor[:12]}", "one that is whole; its checksum is another")
+    if saved["key"] != donor:
+        raise InputError("checkpoint", f"of {saved['key'][:12]}", f"one of trial {donor[:12]}")
+    if saved["step"]:
+        place = f"of {donor[:12]}, in epoch {saved['epoch'] + 1}"
+        raise InputError("checkpoint", place, "one that was written at the end of an epoch")
+    segment = {"epoch": saved["epoch"] + 1, "from": donor, "settings": dict(settings)}
+    return _sealed(saved | {"key": key, "lineage": [*saved.get("lineage", ()), segment]})
+
+
+def peek(content: bytes, key: str) -> Progress | None:
+    """Where a saved point stands, without its weights; None where it is damaged or another trial's."""
+    saved = _opened(content, torch.device("cpu"))
+    if saved is None or saved.pop("key") != key:
+        return None
+    del saved["model"], saved["optimizer"]
+    return Progress(**saved | {"weights": {}})
 
 
 def save_weights(folder: Path, checkpoint: str, model: State) -> Path:
@@ -101,6 +152,20 @@ def load_weights(path: Path, device: torch.device) -> State:
         raise InputError("init.from", str(path), "a checkpoint that its trial kept; train the parent first")
     state: State = torch.load(path, map_location=device, weights_only=True)
     return state
+
+
+def _sealed(saved: dict[str, Any]) -> bytes:
+    """A saved point behind the SHA-256 of its bytes."""
+    body = _bytes(saved)
+    return hashlib.sha256(body).digest() + body
+
+
+def _opened(content: bytes, device: torch.device) -> dict[str, Any] | None:
+    """What :func:`_sealed` wrote; None where it is damaged."""
+    if hashlib.sha256(content[32:]).digest() != content[:32]:  # torch.load itself checks no checksum
+        return None
+    saved: dict[str, Any] = torch.load(io.BytesIO(content[32:]), map_location=device, weights_only=True)
+    return saved
 
 
 def _bytes(content: Any) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from engine.components import plugin_hash
@@ -83,6 +84,18 @@ def trial_key(trial: Trial) -> str:
     return digest(canonical(trial))
 
 
+def member_key(trial: Trial, population: Mapping[str, str]) -> str:
+    """Key of one run that is a member of a population.
+
+    What a member computes depends on all others: it is never taken for the trial by itself, nor for a
+    member of another population.
+
+    Args:
+        trial: with the settings that the sweep file gives it. population: what tells it from others.
+    """
+    return digest({**canonical(trial), "population": dict(population)})
+
+
 def cell_key(trial: Trial) -> str:
     """Key of the cell: the same for every seed."""
     form = canonical(trial)
@@ -124,7 +137,7 @@ class Seeds:
     """What the seeds of a cell are called; the canonical form is made once, for every seed but its number.
 
     Args:
-        trial: with any seed.
+        trial: with any seed. population: of which each is a member (:func:`member_key`); None for no one.
 
     Attributes:
         cell: key of the cell. data_hash: of its data. parent: of the trial that it starts from, or None.
@@ -134,10 +147,13 @@ class Seeds:
     True
     """
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: Trial, population: Mapping[str, str] | None = None) -> None:
         parent = trial.parent()
         self.trial, self.parent = trial, None if parent is None else Seeds(parent)
+        self.population = None if population is None else dict(population)
         self._form = canonical(trial)
+        if self.population is not None:
+            self._form["population"] = self.population
         self._settings = trial.model_dump(mode="json")
         self.data_hash = digest(self._form["data"])
         cell = {name: value for name, value in self._form.items() if name != "seed"}

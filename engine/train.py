@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from engine import allocator, checkpoint, optimizers, watch
-from engine.checkpoint import Progress
+from engine.checkpoint import Member, Progress
 from engine.config import Keep, Trial
 from engine.data.loading import Splits, load
 from engine.distributed import Workers
@@ -42,6 +42,7 @@ def train(
     checkpoint_seconds: float = 60.0,
     saved: Callable[[Path], None] | None = None,
     micro: int = 0,
+    member: Member | None = None,
 ) -> Result:
     """Train a trial, continuing from its checkpoint when the folder holds one.
 
@@ -56,6 +57,7 @@ def train(
         saved: told of each file written to the folder.
         micro: examples in one pass of a worker at most, 0 for all: gradients are accumulated over the
             parts of a batch, whose size stays the trial's.
+        member: of a population, whose checkpoint may have been taken over; None is a trial by itself.
 
     Raises:
         DataMissing, InputError: the data are not there or not what was published.
@@ -72,7 +74,7 @@ def train(
         torch.cuda.reset_peak_memory_stats(workers.device)
     devices = [workers.device] if workers.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        run = _Run(trial, report, folder, workers, checkpoint_seconds, saved, micro)
+        run = _Run(trial, report, folder, workers, checkpoint_seconds, saved, micro, member)
         try:
             run.start(parent)
             return replace(run.finish(run.loop(), keep), memory=held(workers.device))
@@ -98,11 +100,12 @@ class _Run:
         checkpoint_seconds: float,
         saved: Callable[[Path], None] | None,
         micro: int,
+        member: Member | None,
     ):
         self.trial, self.report, self.folder, self.workers = trial, report, folder, workers
         self.saved = saved or (lambda path: None)
-        self.key = trial_key(trial)
-        self.progress = Progress()
+        self.key = member.key if member else trial_key(trial)
+        self.progress = Progress(lineage=list(member.lineage) if member else [])
         self.checkpoint_seconds = checkpoint_seconds
         self.saved_at = time.monotonic()
         self.micro = micro

@@ -24,7 +24,7 @@ from orchestrator.dispatch.watchdog import Watchdog
 from orchestrator.doctor.quick import ready
 from orchestrator.heralds import Herald, heralded
 from orchestrator.notify import notifier_of
-from orchestrator.planning import preflight
+from orchestrator.planning import population, preflight
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.cells import CellSeeds, Point
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
@@ -140,6 +140,8 @@ def run(
     ledger = Ledger(store)
     if not options.train and not sweep.asked:
         raise InputError("evaluations", "nothing", "evaluations: [{name: ...}] in the sweep file")
+    if sweep.population and options.local:
+        raise InputError("scheduler.name", "'pbt'", "another one without Ray: its trials take turns")
     planned = plan_on_sound_rows(sweep, ledger, options.retrain)
     cells = preflight.cells_of(sweep, planned.grid)
     preflight.check_data(cells)
@@ -214,6 +216,7 @@ class _Driver:
             rule=sweep.rule,
             watched=sweep.watched,
             pauses=sweep.scheduler.pauses if sweep.scheduler else False,
+            every=sweep.population.every if sweep.population else 0,
             data_root=str(data_root() or ""),
             stop=lease.stop,
         )
@@ -273,6 +276,8 @@ class _Driver:
             after, rows = patiently(self._recorded, "perturb", 0 if stopped else None)
         except OSError as error:
             return self._unread(stopped, progress, error)
+        if self.sweep.population and not after.counts()["todo"]:
+            population.clear(self.store, after.jobs)
         evaluations = after.evaluated.counts()
         points = after.grid.points
         files = self._reported(points, rows) if rows else []

@@ -9,6 +9,7 @@ from engine.evaluations.base import Findings
 from engine.identity import CONTRACT
 from engine.result import Result
 from orchestrator.planning.job import Job, Surroundings
+from orchestrator.planning.population import varied
 from orchestrator.records.evaluation import EvaluationRow
 from orchestrator.records.provenance import device_name, now, versions
 from orchestrator.records.row import FailureClass, Row
@@ -19,7 +20,8 @@ def failed_row(
 ) -> Row:
     """The row of a trial that did not finish."""
     return Row(
-        status="failed", trial=job.trial, failure=failure, error=error, timings={"total": seconds},
+        status="failed", trial=varied(job.trial, job.settings), lineage=list(job.lineage), failure=failure,
+        error=error, timings={"total": seconds},
         attempts=job.attempt, **common(job, around),
     )  # fmt: skip
 
@@ -39,7 +41,8 @@ def trained_row(job: Job, result: Result, around: Surroundings, seconds: float) 
     assert result.status != "stopped"
     return Row(
         status=result.status,
-        trial=job.trial,
+        trial=varied(job.trial, job.settings),
+        lineage=list(job.lineage),
         best=result.best,
         also={f"{name}.{m}": value for name, found in result.also.items() for m, value in found.items()},
         last=result.last,

@@ -19,7 +19,7 @@ from ray.tune.schedulers import (
 )
 
 from orchestrator.dispatch.tune import EPOCH, VALUE
-from orchestrator.sweepfile.schedulers import Asha, Hyperband, Median, Scheduler
+from orchestrator.sweepfile.schedulers import Asha, Hyperband, Median, Pbt, Scheduler
 
 NEVER = 10**9
 
@@ -33,6 +33,10 @@ def scheduler_of(rule: Scheduler | None, mode: str, epochs: int) -> Guard:
     common: dict[str, Any] = {"time_attr": EPOCH, "metric": VALUE, "mode": mode}
     if rule is None:
         return Guard(FIFOScheduler())  # type: ignore[no-untyped-call]
+    if isinstance(rule, Pbt):
+        from orchestrator.dispatch.population import Population
+
+        return Guard(Population(rule, mode))
     if isinstance(rule, Median):
         common |= {"grace_period": rule.grace, "min_samples_required": rule.samples, "min_time_slice": NEVER}
         return Guard(MedianStoppingRule(**common))

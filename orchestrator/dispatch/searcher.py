@@ -56,7 +56,7 @@ class FeedSearcher(Searcher):
         if job is None:
             return None
         self.running[trial_id] = job
-        return {"job": encode(job), **self.room.of(job)}
+        return {"job": encode(job), **self.room.of(job), **job.settings}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.dispatch.rounds import SETTINGS
 from orchestrator.dispatch.tune import EPOCH, VALUE, decode
 from orchestrator.planning.job import Surroundings
 
@@ -53,6 +54,7 @@ def make_trainable(around: Surroundings, report_seconds: float) -> Callable[[dic
 
         from orchestrator.dispatch.evaluation import evaluate_here, run_evaluation
         from orchestrator.dispatch.gang import evaluate_with_gang, train_with_gang
+        from orchestrator.dispatch.member import train_member
         from orchestrator.dispatch.worker import Reporter, capacity, run_job, train_here
 
         os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")  # a gang takes longer than 2 s to rest
@@ -66,7 +68,14 @@ def make_trainable(around: Surroundings, report_seconds: float) -> Callable[[dic
                 spoke = time.monotonic()
                 tune.report(told(around, epoch, metrics, job.trial["epochs"]))
 
-        if job.evaluation is None:
+        def tell(epoch: int, metrics: dict[str, float], settings: dict[str, Any]) -> None:
+            held = {SETTINGS: json.dumps(settings)}
+            tune.report(told(around, epoch, metrics, job.trial["epochs"]) | held)
+
+        if job.population is not None:
+            train_with = train_with_gang if gang else train_here
+            outcome = train_member(job, here, config, tell, train_with)
+        elif job.evaluation is None:
             train_with = train_with_gang if gang else train_here
             outcome = run_job(job, here, Reporter(here, forward), train_with)
         else:

@@ -13,22 +13,25 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from engine.checkpoint import Member
 from engine.components import find, load_plugin
 from engine.config import Trial
 from engine.distributed import Workers, default_device
 from engine.errors import InputError
 from engine.evaluations.base import EvaluationConfig
 from engine.files import write_atomic
-from engine.identity import evaluation_key, trial_key
+from engine.identity import evaluation_key, member_key, trial_key
 from engine.report import Event, Report, Signal
 from engine.result import Result
 from engine.train import train
 from orchestrator.dispatch.checkpoints import Checkpoints
 from orchestrator.dispatch.gang import GangLost
 from orchestrator.dispatch.outages import through_outages
+from orchestrator.dispatch.rounds import Rounds
 from orchestrator.dispatch.rows import failed_row, first_line, trained_row
 from orchestrator.dispatch.shipping import unpack
 from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
+from orchestrator.planning.population import varied
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.leftovers import forget
 from orchestrator.records.patience import patiently
@@ -94,11 +97,14 @@ def prepare(job: Job, around: Surroundings) -> Trial:
         os.environ.setdefault("PERTURB_DATA", around.data_root)
     torch.set_num_threads(max(1, int(around.cpus)))
     trial = Trial.model_validate(job.trial)
-    key = trial_key(trial) if job.evaluation is None else evaluation_key(trial, config_of(job))
+    if job.population is not None:
+        key = member_key(trial, job.population)
+    else:
+        key = trial_key(trial) if job.evaluation is None else evaluation_key(trial, config_of(job))
     if key != job.key:
         legal = "the driver's code, plugins and word vectors on this node too"
         raise InputError("key", f"{key[:12]} in place of {job.key[:12]}", legal)
-    return trial
+    return Trial.model_validate(varied(job.trial, job.lineage[-1]["settings"])) if job.lineage else trial
 
 
 def config_of(job: Job) -> EvaluationConfig:
@@ -121,9 +127,13 @@ def train_here(
         parent = None
         if job.parent is not None:
             parent = stack.enter_context(Checkpoints(store, job.parent)) / f"{job.checkpoint}.pt"
+        saved, more = checkpoints.saved, dict[str, Any]()
+        if job.population is not None:
+            rounds = Rounds(job, store, around.every, report, saved)
+            report, saved, more = rounds.heard, rounds.saved, {"member": Member(job.key, tuple(job.lineage))}
         result: Result = training(trial)(
-            trial, report, folder, workers=workers, keep=job.keep, parent=parent, saved=checkpoints.saved,
-            micro=around.micro,
+            trial, report, folder, workers=workers, keep=job.keep, parent=parent, saved=saved,
+            micro=around.micro, **more,
         )  # fmt: skip
         return result
 

@@ -39,9 +39,9 @@ class Cell:
     trial: Trial
 
     @classmethod
-    def of(cls, trial: Trial) -> Cell:
-        """The cell of a trial."""
-        seeds = Seeds(trial)
+    def of(cls, trial: Trial, population: Mapping[str, str] | None = None) -> Cell:
+        """The cell of a trial, or of a member of a population."""
+        seeds = Seeds(trial, population)
         found = cls(seeds.cell, trial)
         found.__dict__["seeds"] = seeds  # made already
         return found

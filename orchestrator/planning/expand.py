@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from engine.config import Trial, override
 from engine.errors import InputError
+from orchestrator.planning import population
 from orchestrator.planning.cells import Cell, Grid, Point
 from orchestrator.sweepfile.checks import POINT
 from orchestrator.sweepfile.evaluations import load_plugins
@@ -53,9 +54,12 @@ def expand(sweep: Sweep) -> Grid:
             failures += [(problem, labels) for problem in bad.problems]
             continue
         points.append(Point(labels, cell.key))
+        if sweep.population and cell.key not in cells:
+            failures += [(problem, labels) for problem in _varied(sweep, made_by, cell)]
         cells.setdefault(cell.key, cell)
     sweep.source.fail(_told(failures, anything_works=bool(points)))
-    return Grid(tuple(points), cells)
+    grid = Grid(tuple(points), cells)
+    return population.enrolled(sweep, grid) if sweep.population else grid
 
 
 def expand_one(sweep: Sweep, settings: Mapping[str, Any]) -> tuple[Point, Cell]:
@@ -115,6 +119,20 @@ def _cell(sweep: Sweep, made_by: list[Assignment]) -> Cell:
         return Cell.of(trial)
     except (ValidationError, InputError) as error:
         raise _PointError(trace(error, settings, made_by)) from error
+
+
+def _varied(sweep: Sweep, made_by: list[Assignment], cell: Cell) -> Iterator[Problem]:
+    """What is wrong with the settings of a member at the bounds within which they vary."""
+    told = False
+    for place, name, value in population.edges(sweep):
+        others = [one for one in made_by if one.name != name]
+        try:
+            _cell(sweep, [*others, Assignment(name, value, place)])
+        except _PointError as bad:
+            told = True
+            yield from bad.problems
+    if not told:
+        yield from population.beginnings(sweep, cell)
 
 
 def _check_search(sweep: Sweep) -> None:

@@ -24,6 +24,9 @@ class Job:
         checkpoint: which checkpoint of the parent: ``best``, ``last``, ``best.NAME``.
         evaluation: settings of the evaluation; None for a trial to train.
         attempt: how often it has been started, this time included.
+        population: of a member of one, what tells it from others, as in the canonical form; else None.
+        settings: of a member, those that vary, as it begins with them, by dotted name.
+        lineage: of a member, as in the ledger's row, so far; made by its worker.
     """
 
     key: str
@@ -38,6 +41,9 @@ class Job:
     checkpoint: str = "best"
     evaluation: dict[str, Any] | None = None
     attempt: int = 1
+    population: dict[str, str] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    lineage: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -57,7 +63,7 @@ class Surroundings:
         gpu: whether its workers have a GPU. minutes: that a job may take at one go; 0 for any.
         rule: digest of the scheduler's settings; empty without one. watched: the metric that it compares
             trials by after every epoch. pauses: whether it makes trials wait, so that each epoch ends with
-            a checkpoint.
+            a checkpoint. every: epochs between two rounds of a population; 0 for none.
         data_root: the data folder as the driver was told, where a worker has no ``PERTURB_DATA``.
         files: converted data in Ray's object store, for the nodes of a cluster.
         stop: name of the file in the store that asks the trials of this driver alone to stop.
@@ -75,6 +81,7 @@ class Surroundings:
     rule: str = ""
     watched: str = ""
     pauses: bool = False
+    every: int = 0
     data_root: str = ""
     files: Mapping[str, Any] = field(default_factory=dict)
     stop: str = ""

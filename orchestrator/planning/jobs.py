@@ -9,6 +9,7 @@ from engine.config import Keep
 from engine.identity import Seeds
 from orchestrator.planning.cells import Cell, Point
 from orchestrator.planning.job import Job
+from orchestrator.planning.population import beginning
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import SETTLED, Status
 from orchestrator.sweepfile.sweep import Sweep
@@ -28,6 +29,8 @@ def jobs_of(cells: Iterable[Cell], sweep: Sweep, points: Sequence[Point]) -> lis
     for seed in sweep.seeds:
         for cell in cells:
             _add_with_parents(_job(cell.seeds, seed, labels.get(cell.key, {}), keep), cell.seeds, jobs, sweep)
+    if sweep.population:
+        return [replace(job, settings=beginning(sweep, job)) for job in jobs.values()]
     return list(jobs.values())
 
 
@@ -57,6 +60,7 @@ def _job(seeds: Seeds, seed: int, labels: dict[str, object], keep: Keep) -> Job:
         keep=keep,
         parent=seeds.parent.key(seed) if seeds.parent else None,
         checkpoint=init.checkpoint if init else "best",
+        population=seeds.population,
     )
 
 

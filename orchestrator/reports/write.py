@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from engine.files import write_atomic
 from orchestrator.planning.cells import Point
 from orchestrator.records.row import Row
+from orchestrator.reports import schedules
 from orchestrator.reports.draw import Led, draw
 from orchestrator.reports.facts import progress
 from orchestrator.reports.layout import ReportLike
@@ -38,7 +39,7 @@ def write_reports(
 ) -> list[Path]:
     """Write all reports of a sweep: CSV, PNG and interactive HTML of each, and one page with them all.
 
-    Evaluations that found more than numbers have a picture each.
+    Evaluations that found more than numbers have a picture each; a population has one of its schedules.
 
     Equal points and rows give equal bytes.
 
@@ -61,11 +62,12 @@ def write_reports(
     from orchestrator.reports.pictures import pictures
 
     drawings = draw(name, points, rows, metric, seeds, reports, test_selection)
-    images = pictures(points, rows, seeds)
+    members = schedules.members(points, rows)
+    images = pictures(points, rows, seeds) | schedules.picture(members, metric)
     html = page(
         name, description, points, rows, metric, seeds, drawings, images, sweep_text, test_selection, sheets
     )
-    files: dict[str, bytes] = {PAGE: html.encode(), **images}
+    files: dict[str, bytes] = {PAGE: html.encode(), **images, **schedules.table(members)}
     files |= {f"{sheet.name}.csv": sheet.csv().encode() for sheet in sheets}
     for drawing in drawings:
         files[f"{drawing.name}.csv"] = drawing.csv().encode()
@@ -101,6 +103,7 @@ def terminal(
         shown.append(Text(selection_note(test_selection), style="bold red"))
     for drawing in draw(name, points, rows, metric, seeds, reports, test_selection):
         shown += drawing.terminal()
+    shown += [Text(line) for line in schedules.lines(schedules.members(points, rows), metric)]
     return shown + [sheet.table() for sheet in sheets]
 
 

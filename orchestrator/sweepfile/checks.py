@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import did_you_mean
 from orchestrator.records.metrics import label_of, trial_metrics
 from orchestrator.sweepfile.parts import Metric, repeated
+from orchestrator.sweepfile.populations import population_problems
 from orchestrator.sweepfile.problems import Problem, illegal
 from orchestrator.sweepfile.replicates import price_problems, replicate_problems
 from orchestrator.sweepfile.search_checks import check_search
@@ -24,7 +25,7 @@ POINT = "point"
 def check(sweep: Sweep) -> list[Problem]:
     """Everything that contradicts itself in a sweep whose blocks are legal one by one."""
     checks = (_seeds, _axes, _zips, _twice, _metrics, _search, check_search, _budget, _scheduler, _reports,
-              replicate_problems, price_problems)  # fmt: skip
+              replicate_problems, price_problems, population_problems)  # fmt: skip
     return [problem for one in checks for problem in one(sweep)]
 
 

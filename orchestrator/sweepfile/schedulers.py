@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from engine.settings import Count, Frozen
+from engine.settings import Count, Frozen, Positive, Probability
+from orchestrator.sweepfile.parts import Searched
 
 Factor = Annotated[float, Field(strict=True, gt=1)]
 """A number > 1."""
@@ -83,7 +84,36 @@ class Median(_Rule):
     samples: Count = 3
 
 
-Scheduler = Annotated[Asha | Hyperband | Median, Field(discriminator="name")]
+class Pbt(_Rule):
+    """Population based training (Jaderberg et al., 2017): the worst take over from the best, and vary.
+
+    The trials of the sweep are the population. Every few epochs all wait for each other; then each of the
+    worst takes over the checkpoint of one of the best and goes on with its settings, varied.
+
+    Attributes:
+        every: epochs between two such rounds.
+        mutate: settings that vary, and within which bounds or choices.
+        quantile: part of the population that gives, and part that takes over.
+        resample: probability that a setting is drawn anew in place of varied.
+        factors: a number is multiplied by either of them; a choice moves to its neighbour.
+        start: members begin with the settings of their ``trial``, or with a ``sample``, drawn by their seed,
+            of each setting that no axis sets.
+    """
+
+    name: Literal["pbt"]
+    every: Count = 1
+    mutate: dict[str, Searched] = Field(min_length=1)
+    quantile: Annotated[float, Field(strict=True, gt=0, le=0.5)] = 0.25
+    resample: Probability = 0.25
+    factors: tuple[Positive, Positive] = (0.8, 1.2)
+    start: Literal["trial", "sample"] = "trial"
+
+    def together(self, epochs: int) -> int:
+        """All: a round is one of the whole population."""
+        return 10_000
+
+
+Scheduler = Annotated[Asha | Hyperband | Median | Pbt, Field(discriminator="name")]
 
 
 def named(value: Any) -> Any:

@@ -22,7 +22,7 @@ from orchestrator.sweepfile.parts import Budget, Failures, Metric, Report, Resou
 from orchestrator.sweepfile.problems import Problem, Source, SweepError, of_validation, show, within
 from orchestrator.sweepfile.replicates import Published, Seeds, Sequential
 from orchestrator.sweepfile.samplers import SamplerConfig, Tpe, resolve_sampler
-from orchestrator.sweepfile.schedulers import Scheduler
+from orchestrator.sweepfile.schedulers import Pbt, Scheduler
 from orchestrator.sweepfile.schedulers import named as one_word
 from orchestrator.sweepfile.yaml_file import YamlError, read
 
@@ -54,7 +54,8 @@ class Sweep(Frozen):
         objectives: two metrics or more that a search leads together; ``metric`` is then the first of them
             where it is left out, and the Pareto front is reported.
         metric: what cells are judged by. resources: what one trial takes. budget: when to stop.
-        scheduler: ends trials early that do worse than others: ``asha``, ``hyperband``, ``median``.
+        scheduler: ends trials early that do worse than others: ``asha``, ``hyperband``, ``median``; or lets
+            them take over from the best, with settings that vary: ``pbt``.
         failures: how many are borne before a trial, a node or the sweep is given up.
         evaluations: what is done with the trained weights of every trial: attacks, landscapes; each a row
             of its own, made without training anything again.
@@ -145,6 +146,11 @@ class Sweep(Frozen):
     def rule(self) -> str:
         """Digest of the scheduler's settings; empty without one."""
         return self.scheduler.digest(self.watched, self.better) if self.scheduler else ""
+
+    @property
+    def population(self) -> Pbt | None:
+        """The rule under which its trials are one population; None where each is by itself."""
+        return self.scheduler if isinstance(self.scheduler, Pbt) else None
 
     @property
     def better(self) -> Literal["max", "min"]:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gc
 
+import pytest
+
 from orchestrator.planning.garbage import settled
 
 

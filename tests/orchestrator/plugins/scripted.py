@@ -3,6 +3,7 @@
 ``model: {name: scripted, script: [...]}``, a list of actions, each ``action`` or ``action:argument``:
 
 report:0.9    an epoch ends, with this accuracy (None: worse each time)
+learn:NAME    an epoch ends, with more accuracy the nearer the setting NAME is to 1
 sleep:0.5     seconds, in which a request to stop is heard
 checkpoint    write where the trial stands
 raise:text    an exception         oom          no memory left
@@ -20,7 +21,7 @@ A trial that is started again goes on behind its last checkpoint.
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import signal
 import sys
@@ -29,9 +30,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from engine import checkpoint
+from engine.checkpoint import Member, Progress
 from engine.config import Trial
 from engine.data.base import DataInfo
-from engine.files import write_atomic
 from engine.identity import trial_key
 from engine.models.base import ModelConfig
 from engine.report import Event, Report, Signal
@@ -41,13 +43,19 @@ from engine.result import Result
 class Script:
     """One trial's way through its script."""
 
-    def __init__(self, trial: Trial, report: Report, folder: Path | None, workers: Any) -> None:
+    def __init__(
+        self, trial: Trial, report: Report, folder: Path | None, workers: Any, member: Member | None = None
+    ) -> None:
+        import torch
+
         self.trial, self.report, self.folder, self.workers = trial, report, folder, workers
-        self.at, self.history, self.memory = 0, list[dict[str, float]](), 0
+        self.at, self.history, self.memory, self.step = 0, list[dict[str, float]](), 0, 0
         self.saved: Callable[[Path], None] = lambda path: None
-        if folder is not None and (folder / "resume.pt").exists():
-            held = json.loads((folder / "resume.pt").read_text())
-            self.at, self.history = held["at"], held["history"]
+        self.key = member.key if member else trial_key(trial)
+        self.lineage = list(member.lineage) if member else []
+        held = checkpoint.load(folder, self.key, torch.device("cpu")) if folder is not None else None
+        if held is not None:
+            self.at, self.history = held[2].method["at"], held[2].history
 
     def play(self) -> Result:
         script = self.trial.model["script"]
@@ -81,12 +89,15 @@ class Script:
 
     def keep(self) -> None:
         if self.folder is not None and (self.workers is None or self.workers.rank == 0):
-            state = {"at": self.at, "history": self.history}
-            write_atomic(self.folder / "resume.pt", json.dumps(state).encode())
-            self.saved(self.folder / "resume.pt")
+            state = Progress(
+                len(self.history), self.step, history=self.history, method={"at": self.at},
+                lineage=self.lineage,
+            )  # fmt: skip
+            self.saved(checkpoint.save(self.folder, self.key, {}, {}, state))
 
     def heard(self, event: Event) -> Result | None:
         signal_: Signal = "continue"
+        self.step = event.step
         if self.workers is None or self.workers.rank == 0:
             signal_ = self.report(event)
         if self.workers is not None:
@@ -104,6 +115,13 @@ class Script:
         last = self.at == len(self.trial.model["script"])
         heard = self.heard(Event(epoch, 0, metrics))
         return None if last else heard
+
+    def do_learn(self, word: str) -> Result | None:
+        setting: Any = self.trial.model_dump()
+        for part in word.split("."):
+            setting = setting[part]
+        before = self.history[-1]["val.accuracy"] if self.history else 0.0
+        return self.do_report(str(before + 0.1 * math.exp(-abs(math.log(setting)))))
 
     def do_sleep(self, word: str) -> Result | None:
         ends, at = time.monotonic() + float(word), self.at
@@ -153,16 +171,17 @@ class Script:
         self.memory = int(float(word))
 
     def do_log(self, word: str) -> None:
-        line = f"{trial_key(self.trial)} {os.getpid()} {self.at}\n".encode()
+        line = f"{self.key} {os.getpid()} {self.at}\n".encode()
         with open(word, "ab", buffering=0) as stream:
             stream.write(line)
 
 
 def play(
     trial: Trial, report: Report, folder: Path | None = None, *, workers: Any = None,
-    saved: Callable[[Path], None] | None = None, **others: Any,
+    saved: Callable[[Path], None] | None = None, member: Member | None = None, **others: Any,
 ) -> Result:  # fmt: skip
-    script = Script(trial, report, folder, workers if workers is not None and workers.size > 1 else None)
+    gang = workers if workers is not None and workers.size > 1 else None
+    script = Script(trial, report, folder, gang, member)
     script.saved = saved or script.saved
     return script.play()
 
