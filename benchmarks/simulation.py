@@ -15,7 +15,7 @@ is to be driven in 36 s. Two figures follow from it.
 A third run leaves out the rows, which are not the driver's to write, so that the processor time of the whole
 process can be taken: it tells less than the clock of what else the machine does.
 
-- processor: seconds of it, as part of 36 s, with the made-up reports and a second plan in it.
+- processor: seconds of it, as part of 36 s, with the reports' JSON and a second plan in it.
 
 The first two leave out what workers do on their machines (their rows, apart below) and the compaction after
 the last trial, which is given too. At 1x the same work is a thousandth of the figures here. ASHA's run is the
@@ -76,18 +76,24 @@ def _rule(what: str) -> Any:
 
 def processor(trials: int, slots: int) -> dict[str, float]:
     """The grid without rows: seconds of the processor, relative to the shortest schedule."""
-    from unittest.mock import patch
+    from unittest.mock import Mock, patch
 
     from benchmarks.ledger_scale import sweep_of
     from orchestrator.dispatch import simulate as dispatcher
     from orchestrator.dispatch.events import Events
+    from orchestrator.planning.plan import plan
+    from orchestrator.records.ledger import Ledger
+    from orchestrator.records.store import Store
+    from orchestrator.simulation.curves import Synthetic
     from orchestrator.simulation.simulate import simulate
 
-    sweep_of(SEEDS, SEEDS)  # imports
-    with open(os.devnull, "w") as sink, patch.object(dispatcher.Ledger, "write", lambda *row: True):
-        simulate(sweep_of(10, 1), slots)
+    sweep = sweep_of(trials // SEEDS, SEEDS, EPOCHS)
+    same = Synthetic().of(plan(sweep, Ledger(Store("memory://nothing"))).todo[0])
+    rows = patch.multiple(dispatcher, Ledger=Mock(), _row=lambda *about: None)
+    with open(os.devnull, "w") as sink, rows:
+        simulate(sweep_of(10, 1), slots)  # imports
         began = time.process_time()
-        found = simulate(sweep_of(trials // SEEDS, SEEDS, EPOCHS), slots, observers=[Events(sink)])
+        found = simulate(sweep, slots, Mock(of=lambda job: same), observers=[Events(sink)])
         spent = time.process_time() - began
     return {"processor": spent, "busy": spent * SPEED / found.minimum, "load": os.getloadavg()[0]}
 
