@@ -46,6 +46,7 @@ class FeedSearcher(Searcher):
         self.trials: dict[str, Any] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.history: dict[str, dict[int, dict[str, float]]] = {}
+        self.seconds: dict[str, float] = {}
         self.late = Late()
 
     def suggest(self, trial_id: str) -> Any:
@@ -67,7 +68,7 @@ class FeedSearcher(Searcher):
         if job is None:
             return
         told = self.outcomes.pop(trial_id, None)
-        ended = told or (self._died(job, trial) if error else self._pruned(job, result or {}))
+        ended = told or (self._died(job, trial) if error else self._pruned(job))
         outcome = self.attempts.ended(job, ended, self.room.widest(job))
         self.watchdog.ended(trial_id)
         self.room.learn(job, outcome)
@@ -75,6 +76,7 @@ class FeedSearcher(Searcher):
             self._record(job, outcome)
         if outcome.status not in ("again", "stopped"):
             self.history.pop(job.key, None)
+            self.seconds.pop(job.key, None)
         for observer in self.observers:
             (observer.again if outcome.status == "again" else observer.finished)(job, outcome)
 
@@ -99,6 +101,7 @@ class FeedSearcher(Searcher):
             metrics = json.loads(result["metrics"])
             if self.around.watched:
                 self.history.setdefault(job.key, {})[int(result["epoch"])] = metrics
+                self.seconds[job.key] = float(result.get("time_total_s", 0.0))
             for observer in self.observers:
                 observer.epoch(job, int(result["epoch"]), metrics)
 
@@ -121,12 +124,12 @@ class FeedSearcher(Searcher):
             message = first_line(cause)
         return Outcome(job.key, "failed", death.failure, message, node=death.node, free=death.free)
 
-    def _pruned(self, job: Job, result: dict[str, Any]) -> Outcome:
+    def _pruned(self, job: Job) -> Outcome:
         """A trial that the scheduler ended: its row holds the epochs that were heard."""
-        if not self.around.watched or self.attempts.stopped:
+        if not self.around.watched:
             return Outcome(job.key, "stopped")
         epochs = [{"epoch": float(e), **m} for e, m in sorted(self.history.get(job.key, {}).items())]
-        seconds = float(result.get("time_total_s", 0.0))
+        seconds = self.seconds.pop(job.key, 0.0)
         row = pruned_row(job, self.around, epochs, seconds)
         store = Store(self.around.store)
         self.late.write(lambda: Ledger(store).write(row))

@@ -78,6 +78,15 @@ def test_pruned_is_done_for_the_same_settings_alone(tmp_path: Path) -> None:
     assert plan(sweep, Ledger(Store(tmp_path))).counts()["pruned"] == 0, "a whole run is worth more"
 
 
+def test_what_is_pruned_after_the_budget_is_given_has_its_row(tmp_path: Path) -> None:
+    sweep = curves("asha", budget={"trials": 6})
+    ended = ran(sweep, tmp_path)
+    assert ended.exit_code == 75
+    assert ended.counts["done"] == 6
+    assert ended.counts["pruned"] >= 2
+    assert all(row.timings["total"] > 0 for row in rows(sweep, tmp_path) if row)
+
+
 def test_a_gang_stays_warm_when_its_trial_is_pruned(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     sweep = curves("asha", 4, resources={"workers": 2})
