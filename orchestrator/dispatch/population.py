@@ -102,7 +102,8 @@ class Population(PopulationBasedTraining):
             lower, upper = self._quantiles()
             for trial in lower:
                 self._clone(trial, random.choice(upper))
-        self._next_perturbation_sync = max(self._next_perturbation_sync + self.rule.every, max(came))
+        least = min(state.last_train_time for state in self._trial_state.values())
+        self._next_perturbation_sync = (least // self.rule.every + 1) * self.rule.every
 
     def _clone(self, trial: Any, donor: Any) -> None:
         explored, _ = self._get_new_config(trial, donor)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ import pytest
 from engine.errors import InputError
 from engine.identity import digest
 from orchestrator.driver import Ended, Options, run
+from orchestrator.planning.job import stop_flag
 from orchestrator.planning.plan import plan
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
+from orchestrator.records.verify import verify
 from orchestrator.sweepfile.problems import SweepError
 from orchestrator.sweepfile.sweep import Sweep, from_dict
 from tests.orchestrator.sweeps import PLUGINS
@@ -83,6 +87,8 @@ def test_the_worst_take_over_from_the_best(tmp_path: Path) -> None:
     assert found[0] in taken, "0.1 learns the worst"
     assert found[2] not in taken, "1 learns the best"
     assert not Store(tmp_path).names("checkpoints"), "nothing is left"
+    checked = verify(Ledger(Store(tmp_path)))
+    assert (checked.trials, checked.damaged) == (len(EPSILONS), [])
     again = ran(sweep, tmp_path)
     assert again.counts == ended.counts
     assert [row.finished for row in rows_of(sweep, tmp_path)] == [row.finished for row in found]
@@ -229,3 +235,33 @@ def test_a_population_of_real_trials(tmp_path: Path) -> None:
     folder = tmp_path / "sweeps/real/report"
     assert (folder / "schedules.png").read_bytes()[:4] == b"\x89PNG"
     assert (folder / "schedules.csv").read_text().count("\n") == 1 + 4 + 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_a_drained_population_goes_on_with_its_settings(tmp_path: Path) -> None:
+    store, begun, reached = Store(tmp_path / "store"), tmp_path / "begun", tmp_path / "reached"
+    script = [f"log:{begun}", *[f"learn:{NAME}"] * 3, f"log:{reached}", "sleep:0.5"]
+    trial = dict(population().trial)
+    trial["model"] = {"name": "scripted", "script": [*script, *[f"learn:{NAME}"] * (EPOCHS - 3)]}
+    sweep = population(trial=trial)
+
+    def drain() -> None:
+        while not reached.exists():
+            time.sleep(0.02)
+        store.put(stop_flag(sweep.name), b"")
+
+    thread = threading.Thread(target=drain, daemon=True)
+    thread.start()
+    ended = ran(sweep, tmp_path / "store")
+    thread.join()
+    assert ended.exit_code == 75
+    assert ended.counts["done"] == 0
+    assert all(store.exists(f"checkpoints/{job.key}/member-2.pt") for job in plan(sweep, Ledger(store)).jobs)
+    ended = ran(sweep, tmp_path / "store")
+    assert ended.exit_code == 0
+    found = rows_of(sweep, tmp_path / "store")
+    for row in found:
+        check_lineage(row, {one.key for one in found})
+    assert len(begun.read_text().splitlines()) == len(EPSILONS), "none began anew"
+    assert not store.names("checkpoints")
