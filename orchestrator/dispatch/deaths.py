@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.records.row import FailureClass
+
+NOTICE_SECONDS = 30.0
+"""Callers of an actor hear that it is gone before Ray's table does: a lost node first misses heartbeats."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,10 @@ def death_of(actor: Any, error: BaseException | None = None) -> Death:
 
     preempted = bool(getattr(error, "preempted", False))
     known = state.actors(actor._ray_actor_id.hex()) if actor is not None else {}
+    ends = time.monotonic() + NOTICE_SECONDS
+    while known and known["State"] != "DEAD" and time.monotonic() < ends:
+        time.sleep(0.1)
+        known = state.actors(actor._ray_actor_id.hex())
     if not known:
         return Death(free=preempted)
     cause, node = known.get("DeathCause"), known["Address"]["NodeID"]
@@ -43,3 +53,15 @@ def death_of(actor: Any, error: BaseException | None = None) -> Death:
     if "oom_context" in reason:
         return Death("out of memory", node=node)
     return Death("lost", preempted or "node_death_info" in reason or "NODE_DIED" in reason, node)
+
+
+def error_of(trial: Any) -> BaseException | None:
+    """What Tune heard of a trial that failed; None where there is nothing.
+
+    Tune's ``Trial.get_pickled_error`` looks in the experiment's storage, where it puts the file later.
+    """
+    path = trial.pickled_error_file if trial is not None else None
+    if path is None or not Path(path).is_file():
+        return None
+    found: BaseException = pickle.loads(Path(path).read_bytes())
+    return found

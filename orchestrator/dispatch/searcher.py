@@ -11,7 +11,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.search import Searcher
 
-from orchestrator.dispatch.deaths import death_of
+from orchestrator.dispatch.deaths import death_of, error_of
 from orchestrator.dispatch.late import Late
 from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.rows import failed_evaluation, failed_row, first_line, pruned_row
@@ -44,6 +44,7 @@ class FeedSearcher(Searcher):
         self.room, self.watchdog = room, watchdog
         self.running: dict[str, Job] = {}
         self.trials: dict[str, Any] = {}
+        self.actors: dict[str, Any] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.history: dict[str, dict[int, dict[str, float]]] = {}
         self.seconds: dict[str, float] = {}
@@ -64,11 +65,11 @@ class FeedSearcher(Searcher):
     ) -> None:
         """A trial ended: with an outcome, or because its process died."""
         job = self.running.pop(trial_id, None)
-        trial = self.trials.pop(trial_id, None)
+        trial, actor = self.trials.pop(trial_id, None), self.actors.pop(trial_id, None)
         if job is None:
             return
         told = self.outcomes.pop(trial_id, None)
-        ended = told or (self._died(job, trial) if error else self._pruned(job))
+        ended = told or (self._died(job, trial, actor) if error else self._pruned(job))
         outcome = self.attempts.ended(job, ended, self.room.widest(job))
         self.watchdog.ended(trial_id)
         self.room.learn(job, outcome)
@@ -86,6 +87,9 @@ class FeedSearcher(Searcher):
         if job is None:
             return
         self.trials[trial_id] = trial
+        self.actors[trial_id] = (
+            trial.temporary_state.ray_actor
+        )  # Tune lets go of it before it tells of a death
         self.watchdog.started(trial_id, job.key, trial)
         for observer in self.observers:
             observer.started(job)
@@ -105,7 +109,7 @@ class FeedSearcher(Searcher):
             for observer in self.observers:
                 observer.epoch(job, int(result["epoch"]), metrics)
 
-    def _died(self, job: Job, trial: Any) -> Outcome:
+    def _died(self, job: Job, trial: Any, actor: Any) -> Outcome:
         """What became of a trial that said nothing more."""
         ended = self.watchdog.ended_by_us(trial.trial_id) if trial is not None else None
         if ended == "stopped":
@@ -113,12 +117,9 @@ class FeedSearcher(Searcher):
         if ended is not None:
             failure, message = ended
             return Outcome(job.key, "failed", failure, message)
-        error = trial.get_pickled_error() if trial is not None else None
+        error = error_of(trial)
         cause = getattr(error, "cause", None) or error
-        if cause is not None and hasattr(cause, "death"):  # a rank of a gang
-            death = cause.death
-        else:
-            death = death_of(trial and trial.temporary_state.ray_actor, error)
+        death = getattr(cause, "death", None) or death_of(actor, error)  # a gang's rank's, or its own
         message = "its node was lost" if death.free else "its process died"
         if cause is not None and not type(error).__name__.startswith("Actor"):
             message = first_line(cause)

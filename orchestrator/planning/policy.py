@@ -5,7 +5,7 @@
 - lost, its process having died on a living node: started again ``failures.retries`` times, then recorded.
 - out of memory: started again with twice the share of a device, until it has one alone, then recorded.
 - node, a broken GPU or a full disk: started again ``failures.retries`` times. A node with ``failures.node``
-  such failures or deaths in a row is left out; where it is the only one, the sweep ends.
+  such failures or deaths in a row, each trial's first, is left out; where it is the only one, the sweep ends.
 - error, an exception of the code: recorded. The sweep ends when ``failures.same_error`` trials failed alike
   and no more than as many others came to an end.
 - time-out, cancelled, data: recorded.
@@ -63,6 +63,7 @@ class Policy:
     _tries: Counter[tuple[str, str]] = field(default_factory=Counter)
     _of_node: Counter[str] = field(default_factory=Counter)
     _alike: dict[str, set[str]] = field(default_factory=dict)
+    _died: set[tuple[str, str]] = field(default_factory=set)
     _well: int = 0
 
     def judge(self, job: Job, outcome: Outcome, widest: bool = True) -> Verdict:
@@ -89,7 +90,10 @@ class Policy:
     def _lost(self, job: Job, outcome: Outcome) -> Verdict:
         if outcome.free:
             return Verdict(again=self._count(job, "free") <= self.failures.lost)
-        return self._blame(outcome) or Verdict(again=self._count(job, "lost") <= self.failures.retries)
+        place, again = (job.key, outcome.node), self._count(job, "lost") <= self.failures.retries
+        blamed = None if place in self._died else self._blame(outcome)  # one that always dies says it once
+        self._died.add(place)
+        return blamed or Verdict(again=again)
 
     def _error(self, job: Job, outcome: Outcome) -> Verdict:
         """The sweep ends when one error is most of what comes of it."""

@@ -8,13 +8,16 @@ sleep:0.5     seconds, in which a request to stop is heard
 checkpoint    write where the trial stands
 raise:text    an exception         oom          no memory left
 nan           the loss diverges    kill         kill -9 of its own process
+kill:path     the same, once: while the file is absent, which is then made
 exit          the process ends     hang         for ever, deaf to every request
 disk          no space left on the device, an error of the node
 cuda          a broken GPU, an error of the node
 memory:9e9    what the trial says that it held at most
-log:path      append "key pid action" to a file: what ran, and how often
+log:path      append "key pid action node" to a file: what ran, how often and where
 once:path     the next action only while the file is absent, which is then made
 rank:1        the next action only on this rank
+on:path       the next action only on the node whose id the file holds: that of the first to ask
+block:0.5     seconds, in which nothing is heard or said
 
 A trial that is started again goes on behind its last checkpoint.
 """
@@ -62,7 +65,7 @@ class Script:
         while self.at < len(script):
             action, _, word = script[self.at].partition(":")
             self.at += 1
-            if action in ("once", "rank"):
+            if action in ("once", "rank", "on"):
                 self.at += not self.meant(action, word)
                 continue
             ended = getattr(self, f"do_{action}")(word)
@@ -73,6 +76,8 @@ class Script:
     def meant(self, action: str, word: str) -> bool:
         if action == "rank":
             return self.workers is None or self.workers.rank == int(word)
+        if action == "on":
+            return first_node(Path(word)) == node()
         there = Path(word).exists()
         Path(word).touch()
         return not there
@@ -134,6 +139,9 @@ class Script:
                 return heard
         return None
 
+    def do_block(self, word: str) -> None:
+        time.sleep(float(word))
+
     def do_checkpoint(self, word: str) -> None:
         self.keep()
 
@@ -157,6 +165,10 @@ class Script:
         return self.result("diverged", f"loss not finite in epoch {epoch}")
 
     def do_kill(self, word: str) -> None:
+        if word and Path(word).exists():
+            return
+        if word:
+            Path(word).touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
     def do_exit(self, word: str) -> None:
@@ -171,9 +183,26 @@ class Script:
         self.memory = int(float(word))
 
     def do_log(self, word: str) -> None:
-        line = f"{self.key} {os.getpid()} {self.at}\n".encode()
+        line = f"{self.key} {os.getpid()} {self.at} {node()}\n".encode()
         with open(word, "ab", buffering=0) as stream:
             stream.write(line)
+
+
+def node() -> str:
+    """Id of the node of Ray that this process is on; ``-`` without Ray."""
+    ray = sys.modules.get("ray")
+    return str(ray.get_runtime_context().get_node_id()) if ray and ray.is_initialized() else "-"
+
+
+def first_node(path: Path) -> str:
+    """The id in a file; this node's where there is none yet."""
+    try:
+        with path.open("x") as file:
+            file.write(node())
+    except FileExistsError:
+        while not path.read_text():
+            time.sleep(0.01)
+    return path.read_text()
 
 
 def play(

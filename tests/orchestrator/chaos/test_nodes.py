@@ -1,0 +1,108 @@
+"""A real cluster of several raylets: a node that breaks every trial, one that goes away while trials run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.orchestrator.chaos.drivers import Driver, lines, starts, sweep_file, until, verified
+
+pytestmark = pytest.mark.slow
+
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
+print(cluster.address, *(node.node_id for node in nodes), flush=True)
+for line in sys.stdin:
+    cluster.remove_node(nodes[int(line)], allow_graceful=False)
+    print("removed", flush=True)
+cluster.shutdown()
+"""
+
+
+class Nodes:
+    """A head without CPUs and three nodes with one each."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.address, *self.ids = self._answer().split()
+
+    def remove(self, number: int) -> None:
+        """Kill a node's raylet, and all that runs on it with it."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{number}\n")
+        self.process.stdin.flush()
+        assert self._answer() == "removed\n"
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    settings = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen(
+        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=settings, cwd=tmp_path_factory.mktemp("cluster"),
+    ) as process:  # fmt: skip
+        yield Nodes(process)
+        process.communicate("", timeout=120)
+
+
+def places(log: Path) -> list[str]:
+    """Ids of the nodes where ``log`` was passed, in the order in which it was."""
+    return [words[3] for words in lines(log)]
+
+
+def test_a_bad_node_is_left_out(tmp_path: Path, nodes: Nodes) -> None:
+    """Failures there are counted in a row; then nothing more runs there, and every trial ends elsewhere."""
+    log, bad = tmp_path / "began", tmp_path / "bad"
+    script = [f"log:{log}", f"on:{bad}", "disk", "sleep:0.3", "report:0.5"]
+    failures = {"node": 2, "retries": 9}
+    file = sweep_file(tmp_path, {"a": script, "b": [*script[:-1], "report:0.4"]}, seeds=8, failures=failures)
+    with Driver(tmp_path, "run", file, "--address", nodes.address, "--no-track") as driver:
+        assert driver.wait() == 0, driver.text
+    culprit = bad.read_text()
+    told = [line for line in driver.text.splitlines() if "is left out" in line]
+    assert told == [
+        f"node {culprit} is left out after 2 failures in a row, the last: "
+        "[Errno 28] No space left on device: '/somewhere'"
+    ]
+    where = Counter(places(log))
+    assert where[culprit] in (2, 3), "one may have been under way"
+    assert culprit not in places(log)[-10:]
+    assert where.total() == 16 + where[culprit]
+    rows = verified(tmp_path, file, tracked=False)
+    assert sum(row.attempts - 1 for row in rows) == where[culprit]
+
+
+def test_a_node_goes_while_its_trials_run(tmp_path: Path, nodes: Nodes) -> None:
+    """They go on elsewhere from their checkpoints, free of charge: no failure is borne here."""
+    log, went = tmp_path / "began", tmp_path / "went-on"
+    script = [f"log:{log}", "report:0.1", "checkpoint", f"log:{went}", "sleep:3", "report:0.5"]
+    failures = {"retries": 0, "node": 1}
+    file = sweep_file(tmp_path, {"a": script, "b": [*script[:-1], "report:0.4"]}, seeds=3, failures=failures)
+    with Driver(tmp_path, "run", file, "--address", nodes.address, "--no-track") as driver:
+        until(lambda: lines(went), driver)
+        _, _, _, place = lines(went)[0]
+        nodes.remove(nodes.ids.index(place))
+        lost = {words[0] for words in lines(went) if words[3] == place}
+        assert driver.wait() == 0, driver.text
+    rows = verified(tmp_path, file, tracked=False)
+    again = {row.key for row in rows if row.attempts == 2}
+    assert len(again) == 1
+    assert again <= lost
+    assert {row.attempts for row in rows} == {1, 2}
+    assert set(starts(log).values()) == {1}, "each went on behind its checkpoint"
+    assert starts(went)[again.pop()] == 2
+    assert all(row.history[0]["val.accuracy"] == 0.1 for row in rows)
+    assert "is left out" not in driver.text
