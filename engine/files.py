@@ -39,7 +39,7 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        if error.filename is None:  # a full disk does not name the file
+        if error.errno is not None and error.filename is None:  # a full disk does not name the file
             error.filename = str(path)
         raise
     except BaseException:
