@@ -60,7 +60,7 @@ def error_of(trial: Any) -> BaseException | None:
 
     Tune's ``Trial.get_pickled_error`` looks in the experiment's storage, where it puts the file later.
     """
-    path = trial.pickled_error_file if trial is not None else None
+    path = trial.pickled_error_file
     if path is None or not Path(path).is_file():
         return None
     found: BaseException = pickle.loads(Path(path).read_bytes())

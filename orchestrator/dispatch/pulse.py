@@ -54,7 +54,9 @@ class Pulse:
         self.gauge = threading.Thread(target=self._measure, name="perturb-gauge", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Begin; other shells know of the sweep before its first trial."""
+        with suppress(OSError):
+            self._write()
         self.thread.start()
         self.gauge.start()
 

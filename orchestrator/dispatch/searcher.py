@@ -29,6 +29,7 @@ class FeedSearcher(Searcher):
     Args:
         attempts: where jobs come from. observers: told what happens. around: what the jobs share.
         room: what each takes. watchdog: ends trials from outside.
+        error_of: what was heard of a trial that failed.
     """
 
     def __init__(
@@ -38,10 +39,11 @@ class FeedSearcher(Searcher):
         around: Surroundings,
         room: Room,
         watchdog: Watchdog,
+        error_of: Callable[[Any], BaseException | None] = error_of,
     ) -> None:
         super().__init__()
         self.attempts, self.observers, self.around = attempts, observers, around
-        self.room, self.watchdog = room, watchdog
+        self.room, self.watchdog, self.error_of = room, watchdog, error_of
         self.running: dict[str, Job] = {}
         self.trials: dict[str, Any] = {}
         self.actors: dict[str, Any] = {}
@@ -87,9 +89,8 @@ class FeedSearcher(Searcher):
         if job is None:
             return
         self.trials[trial_id] = trial
-        self.actors[trial_id] = (
-            trial.temporary_state.ray_actor
-        )  # Tune lets go of it before it tells of a death
+        # Taken now, for Tune lets go of it before it tells of a death.
+        self.actors[trial_id] = trial.temporary_state.ray_actor
         self.watchdog.started(trial_id, job.key, trial)
         for observer in self.observers:
             observer.started(job)
@@ -117,7 +118,7 @@ class FeedSearcher(Searcher):
         if ended is not None:
             failure, message = ended
             return Outcome(job.key, "failed", failure, message)
-        error = error_of(trial)
+        error = self.error_of(trial) if trial is not None else None
         cause = getattr(error, "cause", None) or error
         death = getattr(cause, "death", None) or death_of(actor, error)  # a gang's rank's, or its own
         message = "its node was lost" if death.free else "its process died"

@@ -67,10 +67,6 @@ class SimulatedTrial:
         self.curve: Curve | None = None
         self.epoch, self.began, self.spent, self.stint, self.order = 0, 0.0, 0.0, 0.0, 0
 
-    def get_pickled_error(self) -> Died | None:
-        """Why it ended, as Tune's trial says it."""
-        return self.error
-
 
 class Slots:
     """Runs trials on simulated slots; stands where schedulers expect Tune's controller.
@@ -285,7 +281,7 @@ def run_simulated(
         curves: what trials report. slots: how many run at once. clock: of the simulation.
     """
     watchdog = Watchdog(Store(around.store), around.sweep)
-    searcher = FeedSearcher(attempts, observers, around, room, watchdog)
+    searcher = FeedSearcher(attempts, observers, around, room, watchdog, lambda trial: trial.error)
     together = rule[0].together(rule[2]) if rule[0] else 0
     found = Slots(searcher, scheduler_of(*rule), curves, around, slots, clock, together)
     with _drawing_alike():

@@ -19,7 +19,7 @@ from engine.config import Trial
 from engine.identity import trial_key
 from engine.result import Result
 from orchestrator import driver, reporting
-from orchestrator.dispatch import worker
+from orchestrator.dispatch import rows, worker
 from orchestrator.driver import Ended, Options, run
 from orchestrator.planning.plan import plan
 from orchestrator.records.ledger import Ledger
@@ -50,7 +50,7 @@ def fake() -> Iterator[list[str]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "train_here", train)
-        patch.setattr(worker, "versions", dict)
+        patch.setattr(rows, "versions", dict)
         patch.setattr(driver, "git_commit", lambda folder: "c")
         patch.setattr(reporting, "write", lambda *given: [])
         patch.setattr(reporting, "show", lambda *given: [])
