@@ -28,7 +28,8 @@ WORKERS = 2
 
 def measure(trials: int) -> dict[str, list[float]]:
     """Seconds to the end of the first trial, between the others, and of the engine in each of those."""
-    from orchestrator.driver import Options, run
+    from orchestrator.driver import run
+    from orchestrator.options import Options
     from orchestrator.records.ledger import Ledger
     from orchestrator.records.store import Store
     from orchestrator.sweepfile.sweep import from_dict
@@ -67,7 +68,7 @@ def main() -> None:
     facts = machine(["ray", "torch", "pyarrow"])
     import ray
 
-    from orchestrator.dispatch.tune import start_ray
+    from orchestrator.dispatch.local import start_ray
 
     start_ray(None, WORKERS, [])
     found: dict[str, list[float]] = {"first": [], "later": [], "engine": [], "overhead": []}

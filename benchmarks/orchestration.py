@@ -43,7 +43,8 @@ OURS, BARE, FULL, DEFAULT = (
 
 def perturb(trials: int) -> dict[str, float]:
     """The sweep through our own orchestrator."""
-    from orchestrator.driver import Options, run
+    from orchestrator.driver import run
+    from orchestrator.options import Options
     from orchestrator.sweepfile.sweep import from_dict
 
     trial = {"data": "digits", "model": {"name": "noop"}, "method": "standard", "epochs": 1}
@@ -117,7 +118,7 @@ def main() -> None:
     facts = machine(["ray", "torch", "pyarrow", "optuna", "mlflow"])
     import ray
 
-    from orchestrator.dispatch.tune import start_ray
+    from orchestrator.dispatch.local import start_ray
 
     clock = time.perf_counter()
     start_ray(None, CPUS, [])

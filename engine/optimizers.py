@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,19 @@ from torch import Tensor, nn
 from engine.config import Trial
 from engine.step import Stepper
 from engine.update import SGD, Adam, AdamW, Constant, Ramps
+
+
+def _plain(kind: type[torch.optim.Optimizer]) -> Any:
+    """The same optimiser without the wrappers by which torch keeps its compiler out of one.
+
+    They load the compiler, which takes a process 2 s; no optimiser is compiled here.
+    """
+    wrapped = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    bare = {name: inspect.unwrap(getattr(kind, name)) for name in wrapped}
+    return type(kind.__name__, (kind,), bare | {"step": torch.no_grad()(inspect.unwrap(kind.step))})
+
+
+_SGD, _Adam, _AdamW = (_plain(kind) for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW))
 
 
 def build(
@@ -22,16 +37,19 @@ def build(
     """
     lr = torch.tensor(settings.lr, device=device)
     parameters = list(parameters)
+    optimizer: torch.optim.Optimizer
     if isinstance(settings, SGD):
-        return torch.optim.SGD(
+        optimizer = _SGD(
             parameters, lr=lr, momentum=settings.momentum, nesterov=settings.nesterov,
             weight_decay=settings.weight_decay, fused=True,
         )  # fmt: skip
-    kind = torch.optim.AdamW if isinstance(settings, AdamW) else torch.optim.Adam
-    return kind(
-        parameters, lr=lr, betas=settings.betas, eps=settings.eps,
-        weight_decay=settings.weight_decay, fused=True,
-    )  # fmt: skip
+    else:
+        kind = _AdamW if isinstance(settings, AdamW) else _Adam
+        optimizer = kind(
+            parameters, lr=lr, betas=settings.betas, eps=settings.eps,
+            weight_decay=settings.weight_decay, fused=True,
+        )  # fmt: skip
+    return optimizer
 
 
 class Updates:

@@ -20,6 +20,7 @@ from engine.errors import InputError
 from engine.feed import Feed, Taken
 from engine.identity import trial_key
 from engine.models.catalog import config as model_config
+from engine.models.dropout import compiled
 from engine.parent import take_over
 from engine.perturb.random import derive, seed_torch
 from engine.placing import placed
@@ -140,7 +141,7 @@ class _Run:
             raise InputError("micro", self.micro, legal)
         self.feed = Feed(trial, self.data, self.workers, self.state, empty=norms)
         if trial.compile:
-            self.network.compile()
+            compiled(self.network)
 
     def _resume(self) -> None:
         found = checkpoint.load(self.folder, self.key, self.workers.device) if self.folder else None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from engine.errors import InputError, did_you_mean
 from orchestrator import reporting
 from orchestrator.doctor.examine import examine
-from orchestrator.driver import Ended, Options, evaluate, run
+from orchestrator.driver import evaluate, run
+from orchestrator.options import Ended, Options
 from orchestrator.planning.evaluations import attach
 from orchestrator.planning.job import cancel_flag, stop_flag
 from orchestrator.planning.plan import Plan

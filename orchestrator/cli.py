@@ -14,7 +14,7 @@ from rich.console import Console
 from orchestrator.ledger_cli import app as ledger_app
 
 if TYPE_CHECKING:
-    from orchestrator.driver import Options
+    from orchestrator.options import Options
     from orchestrator.records.store import Store
     from orchestrator.sweepfile.sweep import Sweep
 
@@ -104,7 +104,7 @@ def run(
     as_json: JsonEvents = False,
 ) -> None:
     """Train and evaluate what is left of a sweep, track it and report it; run it again to continue."""
-    from orchestrator.driver import Options
+    from orchestrator.options import Options
 
     _run(sweep, set_, Options(store, address, local, cpus, track, tracking_uri, retrain=retrain), as_json)
 
@@ -122,7 +122,7 @@ def evaluate(
     as_json: JsonEvents = False,
 ) -> None:
     """Run what is left of a sweep's evaluations, of trials that are done; nothing is trained."""
-    from orchestrator.driver import Options
+    from orchestrator.options import Options
 
     _run(sweep, set_, Options(store, address, local, cpus, track, tracking_uri, train=False), as_json)
 
@@ -197,7 +197,7 @@ def doctor(
     from orchestrator.doctor.examine import examine
     from orchestrator.doctor.report import as_json as plain
     from orchestrator.doctor.report import exit_code, view
-    from orchestrator.driver import Options
+    from orchestrator.options import Options
 
     if address and local:
         _fail("--address: stands alone: --local checks this process only")

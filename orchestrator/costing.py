@@ -29,7 +29,7 @@ def cluster_of(address: str | None, cpus: int | None, gpus: int | None) -> Clust
         raise InputError("--address", address, "alone: its nodes are asked what they have")
     import ray
 
-    from orchestrator.dispatch.tune import start_ray
+    from orchestrator.dispatch.local import start_ray
 
     here = Path(__file__).parent
     start_ray(address, None, [str(here), str(here.parent / "engine")])

@@ -12,7 +12,7 @@ from orchestrator.dispatch.tune import Observer
 from orchestrator.planning.job import Job, Outcome
 
 if TYPE_CHECKING:
-    from orchestrator.driver import Ended
+    from orchestrator.options import Ended
 
 
 class Herald(Observer, Protocol):

@@ -27,7 +27,7 @@ from orchestrator.sweepfile.notify import VARIABLE, Moment, Notify, legal, shown
 from orchestrator.sweepfile.sweep import Sweep
 
 if TYPE_CHECKING:
-    from orchestrator.driver import Ended
+    from orchestrator.options import Ended
 
 TIMEOUT = 5.0
 """Seconds that one attempt may take to connect, and to be answered."""

@@ -20,7 +20,7 @@ from orchestrator.records.row import SETTLED
 from orchestrator.records.store import Store
 
 if TYPE_CHECKING:
-    from orchestrator.driver import Ended
+    from orchestrator.options import Ended
     from orchestrator.planning.cost import Cost
     from orchestrator.planning.plan import Plan
     from orchestrator.sweepfile.sweep import Sweep

@@ -30,8 +30,8 @@ def ray_session(shared_cache: Path) -> Iterator[None]:
     """Ray on two CPUs, started once for all tests that need it."""
     import ray
 
-    from orchestrator.dispatch.tune import start_ray
+    from orchestrator.dispatch.local import start_ray
 
-    start_ray(None, 2, [])
+    start_ray(None, 2, [], preload=True)
     yield
     ray.shutdown()

@@ -8,6 +8,7 @@ in the place of the random one (adversarial dropout).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,7 +73,6 @@ class Dropout(nn.Module):
         kept: Tensor = self.draw(h)
         return h * kept * (1 / (1 - self.p))
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # the step's number would be compiled in
     def draw(self, h: Tensor) -> Tensor:
         """M for h, bool."""
         assert self.noise is not None
@@ -85,6 +85,18 @@ class Dropout(nn.Module):
     def extra_repr(self) -> str:
         """Shown by ``print(network)``."""
         return f"p={self.p}"
+
+
+def compiled(network: nn.Module) -> None:
+    """Compile a network in place; the masks of its sites are drawn outside of what is compiled."""
+    _hide_masks()
+    network.compile()
+
+
+@functools.cache
+def _hide_masks() -> None:
+    """The step's number would be compiled in. Not at import: this loads the compiler, which takes 2 s."""
+    Dropout.draw = torch.compiler.disable(Dropout.draw)  # type: ignore[method-assign, no-untyped-call]
 
 
 def sites(network: nn.Module) -> dict[str, Dropout]:

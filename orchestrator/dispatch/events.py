@@ -33,7 +33,7 @@ from orchestrator.planning.job import Job, Outcome
 from orchestrator.records.provenance import now
 
 if TYPE_CHECKING:
-    from orchestrator.driver import Ended
+    from orchestrator.options import Ended
 
 VERSION = 1
 """Of the objects."""

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sized
+from contextlib import suppress
 from typing import Any
 
 from orchestrator.dispatch.standings import Standings
@@ -231,3 +232,13 @@ def progress_of(store: Store, name: str) -> dict[str, Any] | None:
     if progress["state"] in ("running", "draining") and driver_of(store, name) is None:
         progress["state"] = "interrupted"
     return progress
+
+
+def told_already(store: Store, progress: Progress) -> bool:
+    """Whether a run that ended has left just these counts."""
+    with suppress(OSError):
+        last = progress_of(store, progress.name)
+        return (
+            last is not None and last["state"] == progress.state and last.get("states") == progress.counted()
+        )
+    return False

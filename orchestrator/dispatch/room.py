@@ -33,12 +33,18 @@ class Room:
 
     Args:
         resources: of the sweep. attempts: knows whose share was doubled, and the nodes that are left out.
-        most_cpus: of the largest node.
+        most_cpus: of the largest node. held: by earlier trials (:func:`held_of`).
     """
 
-    def __init__(self, resources: Resources, attempts: Attempts, most_cpus: float = math.inf) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        attempts: Attempts,
+        most_cpus: float = math.inf,
+        held: Mapping[str, int] | None = None,
+    ) -> None:
         self.resources, self.attempts, self.most_cpus = resources, attempts, most_cpus
-        self.held: dict[str, int] = {}
+        self.held = dict(held or {})
         self.capacity = 0
 
     def of(self, job: Job) -> dict[str, Any]:
@@ -51,21 +57,11 @@ class Room:
         cpus, gpus = self._shares(job)
         return gpus >= 1 if self.resources.gpus else 2 * cpus > self.most_cpus
 
-    def recall(self, rows: Iterable[Row]) -> None:
-        """What earlier trials held."""
-        for row in rows:
-            self._learn(row.canonical, row.memory)
-
     def learn(self, job: Job, outcome: Outcome) -> None:
         """What a trial held, and how much its device has."""
-        self._learn(job.canonical, outcome.memory)
+        _learn(self.held, job.canonical, outcome.memory)
         if outcome.capacity:
             self.capacity = min(self.capacity or outcome.capacity, outcome.capacity)
-
-    def _learn(self, canonical: Mapping[str, Any], memory: int) -> None:
-        if memory:
-            kind = kind_of(canonical)
-            self.held[kind] = max(memory, self.held.get(kind, 0))
 
     def _shares(self, job: Job) -> tuple[float, float]:
         times, given = 2 ** self.attempts.width[job.key], self.resources.gpus
@@ -79,6 +75,20 @@ class Room:
         if not held or not self.capacity or self.resources.workers > 1:
             return 1.0  # the first of its kind measures; each rank needs a GPU of its own
         return 1 / max(1, int(FILL * self.capacity / (held + OVERHEAD)))
+
+
+def held_of(rows: Iterable[Row]) -> dict[str, int]:
+    """Most bytes of a device that trials of each kind held, from their rows."""
+    held: dict[str, int] = {}
+    for row in rows:
+        _learn(held, row.canonical, row.memory)
+    return held
+
+
+def _learn(held: dict[str, int], canonical: Mapping[str, Any], memory: int) -> None:
+    if memory:
+        kind = kind_of(canonical)
+        held[kind] = max(memory, held.get(kind, 0))
 
 
 def kind_of(canonical: Mapping[str, Any]) -> str:

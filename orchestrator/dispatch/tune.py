@@ -13,25 +13,18 @@ import json
 import logging
 import os
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
-from engine.errors import InputError
+from orchestrator.dispatch.local import prompt
 from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.watchdog import Watchdog
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.job import Job, Outcome, Surroundings
 from orchestrator.sweepfile.schedulers import Scheduler
-
-# Read when ray is imported. Under `uv run` Ray would start each worker by `uv run` in a copy of the working
-# folder, in an environment of its own that lacks what this one has.
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-# A worker that dies is told by its trial's row; Ray would print a paragraph to standard output.
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker died or was killed|node with node id")
 
 VALUE, EPOCH = "value", "epoch"
 """Names in a report: the metric that trials are compared by, and after which epoch."""
@@ -54,45 +47,6 @@ class Observer(Protocol):
 
     def again(self, job: Job, outcome: Outcome) -> None:
         """The job failed, and is started once more."""
-
-
-def start_ray(address: str | None, cpus: int | None, packages: list[str]) -> None:
-    """Connect to a cluster, or start Ray on this machine.
-
-    Args:
-        address: of a running cluster (``auto``, ``host:port``, ``ray://...``); None starts one here.
-        cpus: of the one started here; None is all.
-        packages: folders of code that the cluster's nodes get with the job.
-
-    Raises:
-        InputError: nothing answers at the address.
-    """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "0")
-    import ray
-
-    if ray.is_initialized():
-        return
-    _reachable(address)
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address is None:
-        ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)  # never one that runs already
-    else:
-        try:
-            ray.init(address, runtime_env={"py_modules": packages}, **quiet)
-        except (ConnectionError, RuntimeError) as error:
-            raise InputError("address", address, f"a running Ray cluster ({error})") from None
-
-
-def _reachable(address: str | None) -> None:
-    """Ask an address that names a host before Ray does, which would try for a minute."""
-    host, separator, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not separator:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, ValueError) as error:
-        raise InputError("address", address, f"host:port of a running Ray cluster ({error})") from None
 
 
 def run_on_ray(
@@ -126,7 +80,7 @@ def run_on_ray(
 
     trainable = tune.with_resources(make_trainable(around, REPORT_SECONDS), resources)
     together = rule[0].together(rule[2]) if rule[0] else 0
-    with _quiet(together), tempfile.TemporaryDirectory(prefix="perturb-tune-") as folder:
+    with _quiet(together), prompt(), tempfile.TemporaryDirectory(prefix="perturb-tune-") as folder:
         storage = _tune_folder(around, folder) if cluster else folder
         tuner = Tuner(
             trainable,

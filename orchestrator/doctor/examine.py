@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.errors import InputError
-from orchestrator.dispatch.tune import start_ray
+from orchestrator.dispatch.local import start_ray
 from orchestrator.doctor import nodes as on_nodes
 from orchestrator.doctor import own
 from orchestrator.doctor.checks import Expected, check_disk, check_open_files, code_hash, file_of, look
@@ -16,7 +16,7 @@ from orchestrator.doctor.gpu import Gpus, check_gpus
 from orchestrator.doctor.reduce import among
 from orchestrator.doctor.result import Result, first_line, tried
 from orchestrator.doctor.storage import WRITABLE, examined, exercise, returned_too
-from orchestrator.driver import Options
+from orchestrator.options import Options
 from orchestrator.records.provenance import versions
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.parts import Resources

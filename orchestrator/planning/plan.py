@@ -17,7 +17,7 @@ from orchestrator.planning.jobs import held, jobs_of
 from orchestrator.planning.published import cells_of_published
 from orchestrator.planning.sequential import Course, asked, course
 from orchestrator.records.ledger import Ledger
-from orchestrator.records.row import SETTLED, Status
+from orchestrator.records.row import SETTLED, Row, Status
 from orchestrator.sweepfile.sweep import Sweep
 
 
@@ -70,17 +70,19 @@ class Plan:
         }
 
 
-def plan_on_sound_rows(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> Plan:
-    """A plan that counts nothing as done that does not read: what is damaged is set aside first.
+def plan_with_rows(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> tuple[Plan, list[Row]]:
+    """A plan and the rows that it counts, with their evaluations; nothing counts that does not read.
 
-    Arguments and errors are those of :func:`plan`.
+    What is damaged is set aside first. Arguments and errors are those of :func:`plan`.
     """
     while True:
+        before = len(ledger.damaged) + len(ledger.evaluations.damaged)
         planned = plan(sweep, ledger, retrain)
-        held_keys = (job.key for job in planned.jobs if job.key in planned.status)
-        lost = ledger.check(held_keys, planned.rule)
-        if not lost + ledger.evaluations.check(job.key for job in planned.evaluated.jobs):
-            return planned
+        held_keys = [job.key for job in planned.jobs if job.key in planned.status]
+        rows = ledger.read(held_keys, planned.status, rule=planned.rule)
+        rows = evaluations.attach(rows, planned.evaluated.jobs, ledger)
+        if len(ledger.damaged) + len(ledger.evaluations.damaged) == before:
+            return planned, rows
 
 
 @contextmanager

@@ -16,16 +16,14 @@ TRIES = 100
 """How often a table is listed again because files went away, before that is an error."""
 
 
-def gathered(
-    table: Table[Any], keys: set[str], rule: str | None, without: tuple[str, ...] | None
-) -> dict[str, Any]:
+def gathered(table: Table[Any], keys: set[str], rule: str | None, without: tuple[str, ...]) -> dict[str, Any]:
     """The row that counts of each key that has one.
 
     Of a key of which a file was gone or damaged, all is listed and read again.
 
     Args:
         table: where. keys: whose. rule: as of :meth:`Table.index`.
-        without: columns that are not wanted; None reads all, but builds no row of a segment.
+        without: columns that are not wanted.
     """
     found: dict[str, Any] = {}
     left = keys
@@ -44,7 +42,7 @@ def gathered(
 
 
 def _read(
-    table: Table[Any], wanted: Mapping[str, list[Place]], without: tuple[str, ...] | None
+    table: Table[Any], wanted: Mapping[str, list[Place]], without: tuple[str, ...]
 ) -> tuple[list[Any], set[str]]:
     """Rows, loose ones first, and the keys of which a file was gone or damaged."""
     loose = [(key, place) for key, places in wanted.items() for place in places if place.loose]
@@ -62,8 +60,8 @@ def _read(
                 compacted.setdefault(place.file.removeprefix("segments/"), {})[place.row] = key
     for name, keys in compacted.items():
         try:
-            for part in table.segments.rows(name, keys, without or ()):
-                rows += [] if without is None else table.columns.rows(part)
+            for part in table.segments.rows(name, keys, without):
+                rows += table.columns.rows(part)
         except (Gone, Damaged) as error:
             table.note(error)
             gone |= set(keys.values())

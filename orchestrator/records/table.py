@@ -171,12 +171,6 @@ class Table(Generic[R]):
                     return self.from_parquet(content)
         return next(iter(self.read([key], rule=rule)), None)
 
-    def check(self, keys: Iterable[str], rule: str | None = "") -> int:
-        """Read the rows of these keys without building them; how many files were set aside."""
-        before = len(self.damaged)
-        gathered(self, set(keys), rule, None)
-        return len(self.damaged) - before
-
     def find(self, prefix: str) -> list[str]:
         """Keys that begin with these digits, pruned ones included."""
         return sorted(key for key in self.places() if key.startswith(prefix))

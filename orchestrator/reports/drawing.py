@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.planning.cells import Point
@@ -80,6 +81,11 @@ class Drawing:
             for panel in self.panels
         ]
         return dict(zip(self._panel_names(), drawn, strict=True))
+
+    @cached_property
+    def drawn(self) -> dict[str, Any]:
+        """The figures of :meth:`interactive`, made once for the page and for files of their own."""
+        return self.interactive()
 
     def tables(self) -> tuple[Panel, ...]:
         """Its numbers as tables: the panels, but a row for each point where they are scattered."""

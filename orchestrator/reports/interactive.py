@@ -159,6 +159,7 @@ def _write_cells(figure: Any, panel: Panel, metric: MetricLike) -> None:
 
     means = [cell.mean for cell in panel.places.values() if cell.n]
     low, span = min(means, default=0.0), max(means, default=0.0) - min(means, default=0.0)
+    texts = []  # together, for each that is added by itself is checked with all before it
     for (i, j), cell in panel.places.items():
         colour = "#1a1a1a"
         if cell.n:
@@ -166,21 +167,16 @@ def _write_cells(figure: Any, panel: Panel, metric: MetricLike) -> None:
             red, green, blue = unlabel_rgb(sample_colorscale(_colours(metric), at)[0])
             colour = "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 127 else "#ffffff"
         lines = [piece for line in lines_of(cell, metric) for piece in textwrap.wrap(line, 12)]
-        figure.add_annotation(
-            x=j,
-            y=i,
-            text="<br>".join(map(escape, lines)),
-            showarrow=False,
-            font={"size": 12 if len(lines) < 3 else 11, "color": colour},
-        )
+        font = {"size": 12 if len(lines) < 3 else 11, "color": colour}
+        texts.append({"x": j, "y": i, "text": "<br>".join(map(escape, lines)), "font": font})
+    figure.update_layout(annotations=[{**text, "showarrow": False} for text in texts])
 
 
 def _mark_partial(figure: Any, panel: Panel) -> None:
     """A sign in each cell that is not complete, where the cells are too many for numbers."""
-    for (i, j), cell in panel.places.items():
-        if cell.n and not cell.complete:
-            font = {"size": 12, "color": "#a40e26"}
-            figure.add_annotation(x=j, y=i, text=PARTIAL, showarrow=False, font=font)
+    about = {"text": PARTIAL, "showarrow": False, "font": {"size": 12, "color": "#a40e26"}}
+    partial = [place for place, cell in panel.places.items() if cell.n and not cell.complete]
+    figure.update_layout(annotations=[{"x": j, "y": i, **about} for i, j in partial])
 
 
 def _colours(metric: MetricLike) -> str:

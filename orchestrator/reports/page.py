@@ -52,7 +52,7 @@ def page(
     fragments = {
         drawing.name: [
             Markup(interactive.fragment(figure, title))  # plotly escapes what it is given; labels are escaped
-            for title, figure in drawing.interactive().items()
+            for title, figure in drawing.drawn.items()
         ]
         for drawing in drawings
     }

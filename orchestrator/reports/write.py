@@ -72,7 +72,7 @@ def write_reports(
     for drawing in drawings:
         files[f"{drawing.name}.csv"] = drawing.csv().encode()
         files.update(drawing.pngs())
-        for title, figure in drawing.interactive().items():
+        for title, figure in drawing.drawn.items():
             files[f"{title}.html"] = interactive.document(figure, title).encode()
     for file, content in files.items():
         write_atomic(folder / file, content)

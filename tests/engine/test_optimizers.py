@@ -76,3 +76,20 @@ def test_the_learning_rate_is_a_tensor(make_trial: Callable[..., Trial], name: s
     (group,) = optimizer.param_groups
     assert isinstance(group["lr"], Tensor)
     assert group["lr"].item() == 0.25
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
+def test_ours_are_torchs_bit_for_bit(make_trial: Callable[..., Trial], kind: Any) -> None:
+    settings = {"name": kind.__name__.lower(), "lr": 0.1, "weight_decay": 0.01}
+    ours, theirs = nn.Parameter(START.clone()), nn.Parameter(START.clone())
+    built = build(make_trial(optimizer=settings).optimizer, [ours], CPU)
+    torchs = kind([theirs], lr=torch.tensor(0.1), weight_decay=0.01, fused=True)
+    assert isinstance(built, kind)
+    for g in GRADIENTS:
+        ours.grad, theirs.grad = g.clone(), g.clone()
+        built.step()
+        torchs.step()
+        built.load_state_dict(built.state_dict())
+    assert torch.equal(ours, theirs)
+    assert built.state_dict()["param_groups"] == torchs.state_dict()["param_groups"]
+    assert torch.is_grad_enabled()

@@ -13,7 +13,8 @@ from rich.console import Console
 from engine.errors import InputError
 from orchestrator import api
 from orchestrator.cli import main
-from orchestrator.driver import Options, run
+from orchestrator.driver import run
+from orchestrator.options import Options
 from orchestrator.records.claims import SweepHeld, SweepLock
 from orchestrator.records.lease import Lease
 from orchestrator.records.ledger import Ledger

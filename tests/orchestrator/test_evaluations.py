@@ -18,7 +18,8 @@ from rich.console import Console
 
 import orchestrator
 from engine.errors import InputError
-from orchestrator.driver import Ended, Options, evaluate, run
+from orchestrator.driver import evaluate, run
+from orchestrator.options import Ended, Options
 from orchestrator.planning.plan import plan
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from orchestrator import api
 from orchestrator.dispatch import watchdog
-from orchestrator.driver import Ended, Options, run
+from orchestrator.driver import run
+from orchestrator.options import Ended, Options
 from orchestrator.planning.job import cancel_flag
 from orchestrator.planning.plan import plan
 from orchestrator.records.ledger import Ledger

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli
-from orchestrator.driver import Options, run
+from orchestrator.driver import run
+from orchestrator.options import Options
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
 from tests.orchestrator.records.stores import flipped, page_of, real_evaluation, real_row

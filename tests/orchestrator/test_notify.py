@@ -16,8 +16,9 @@ import pytest
 from engine.errors import InputError
 from orchestrator import notify as module
 from orchestrator.dispatch.progress import Progress
-from orchestrator.driver import Options, run
+from orchestrator.driver import run
 from orchestrator.notify import Notifier, Webhook, try_out, webhook_of
+from orchestrator.options import Options
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.sweepfile.notify import VARIABLE, Notify
 from orchestrator.sweepfile.parts import Metric

@@ -20,7 +20,8 @@ from engine.identity import trial_key
 from engine.result import Result
 from orchestrator import driver, reporting
 from orchestrator.dispatch import rows, worker
-from orchestrator.driver import Ended, Options, run
+from orchestrator.driver import run
+from orchestrator.options import Ended, Options
 from orchestrator.planning.plan import plan
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store

@@ -12,7 +12,8 @@ import pytest
 
 from engine.errors import InputError
 from engine.identity import digest
-from orchestrator.driver import Ended, Options, run
+from orchestrator.driver import run
+from orchestrator.options import Ended, Options
 from orchestrator.planning.job import stop_flag
 from orchestrator.planning.plan import plan
 from orchestrator.records.ledger import Ledger

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.driver import Ended, Options, run
+from orchestrator.driver import run
+from orchestrator.options import Ended, Options
 from orchestrator.planning.plan import plan
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row

@@ -15,7 +15,8 @@ import pytest
 from orchestrator import api, driver
 from orchestrator.dispatch.progress import Progress
 from orchestrator.dispatch.worker import run_job
-from orchestrator.driver import Options, run
+from orchestrator.driver import run
+from orchestrator.options import Options
 from orchestrator.planning.job import Outcome, Surroundings
 from orchestrator.planning.search import Search
 from orchestrator.planning.shared import Shared

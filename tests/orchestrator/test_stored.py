@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator import api
-from orchestrator.driver import Options, run
+from orchestrator.driver import run
+from orchestrator.options import Options
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
 from orchestrator.stored import MOVING, standing, watch

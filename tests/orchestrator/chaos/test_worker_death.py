@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from orchestrator.dispatch import pulse
-from orchestrator.driver import Options, run
+from orchestrator.driver import run
+from orchestrator.options import Options
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store

@@ -11,7 +11,8 @@ import pytest
 
 from orchestrator.dispatch import events as module
 from orchestrator.dispatch.events import Events
-from orchestrator.driver import Options, evaluate, run
+from orchestrator.driver import evaluate, run
+from orchestrator.options import Options
 from orchestrator.planning.job import Job, Outcome
 from tests.orchestrator.sweeps import breaking, probing, sweep_of
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.dispatch.room import OVERHEAD, Room, kind_of
+from orchestrator.dispatch.room import OVERHEAD, Room, held_of, kind_of
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.feed import Budget, Queue
 from orchestrator.planning.job import Job, Outcome
@@ -21,8 +21,8 @@ def job(epsilon: float = 1.0, batch: int = 8, seed: int = 0) -> Job:
     return Job(f"{epsilon}-{batch}-{seed}", "c", seed, {}, form)
 
 
-def room(most_cpus: float = 8, **resources: Any) -> Room:
-    return Room(Resources(**resources), Attempts(Budget(Queue([])), Policy()), most_cpus)
+def room(most_cpus: float = 8, held: dict[str, int] | None = None, **resources: Any) -> Room:
+    return Room(Resources(**resources), Attempts(Budget(Queue([])), Policy()), most_cpus, held)
 
 
 def done(memory: int, capacity: int = 80 * GIB) -> Outcome:
@@ -69,8 +69,8 @@ def test_on_a_cpu_the_share_is_of_its_cores() -> None:
 
 
 def test_earlier_trials_are_recalled(make_row: Callable[..., Row]) -> None:
-    here = room(gpus="auto")
-    here.recall([make_row(canonical=dict(job().canonical), memory=30 * GIB), make_row(memory=0)])
+    held = held_of([make_row(canonical=dict(job().canonical), memory=30 * GIB), make_row(memory=0)])
+    here = room(gpus="auto", held=held)
     assert here.of(job())["gpus"] == 1, "how much a device has is not known yet"
     here.learn(job(batch=4), done(GIB))
     assert here.of(job())["gpus"] == 0.5

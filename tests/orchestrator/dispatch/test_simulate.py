@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError
-from orchestrator.driver import Options, run
+from orchestrator.driver import run
+from orchestrator.options import Options
 from orchestrator.planning.job import Job
 from orchestrator.planning.plan import plan
 from orchestrator.records.ledger import Ledger

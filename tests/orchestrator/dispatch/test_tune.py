@@ -9,7 +9,8 @@ import pytest
 
 from engine.config import Trial
 from orchestrator.dispatch.tune import decode, encode
-from orchestrator.driver import Options, evaluate, run
+from orchestrator.driver import evaluate, run
+from orchestrator.options import Options
 from orchestrator.planning.job import Job
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row

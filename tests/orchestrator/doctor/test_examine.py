@@ -16,7 +16,7 @@ import orchestrator
 from orchestrator.cli import app
 from orchestrator.doctor import examine as whole
 from orchestrator.doctor.result import Result
-from orchestrator.driver import Options
+from orchestrator.options import Options
 from tests.orchestrator.sweeps import sweep_of
 
 SWEEP = """\

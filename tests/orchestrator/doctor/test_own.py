@@ -10,7 +10,8 @@ import pytest
 
 from orchestrator.doctor import own
 from orchestrator.doctor.checks import fingerprint
-from orchestrator.driver import Options, run
+from orchestrator.driver import run
+from orchestrator.options import Options
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.parts import Resources
 from tests.orchestrator.sweeps import TRIAL, sweep_of

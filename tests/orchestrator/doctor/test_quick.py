@@ -12,7 +12,8 @@ import pytest
 from orchestrator.doctor import checks, nodes, quick
 from orchestrator.doctor.quick import NotReady, ready
 from orchestrator.doctor.result import Result
-from orchestrator.driver import Options, run
+from orchestrator.driver import run
+from orchestrator.options import Options
 from orchestrator.records.store import Store
 from tests.orchestrator.sweeps import sweep_of
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.identity import trial_key
-from orchestrator.planning.plan import plan, plan_on_sound_rows
+from orchestrator.planning.plan import plan, plan_with_rows
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
@@ -104,14 +104,15 @@ def test_jobs_say_what_their_trials_say(ledger: Ledger) -> None:
         assert (job.cell, job.seed, job.parent) == (cell_key(trial), trial.seed, trial_key(trial))
 
 
-def test_a_plan_on_sound_rows_counts_no_damaged_one(ledger: Ledger) -> None:
+def test_a_plan_with_rows_counts_no_damaged_one(ledger: Ledger) -> None:
     sweep = sweep_of()
     first, second, _ = plan(sweep, ledger).jobs
     for job in (first, second):
         ledger.write(row(job.key))
     ledger.store.put(f"ledger/trials/completed/{first.key}.parquet", b"PAR1")
     assert plan(sweep, ledger).counts()["done"] == 2, "no row is read"
-    sound = plan_on_sound_rows(sweep, ledger)
+    sound, rows = plan_with_rows(sweep, ledger)
+    assert [found.key for found in rows] == [second.key]
     assert sound.counts()["done"] == 1
     assert first.key in [job.key for job in sound.todo]
     assert len(ledger.damaged) == 1

@@ -12,7 +12,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator.driver import Options, evaluate, run
+from orchestrator.driver import evaluate, run
+from orchestrator.options import Options
 from orchestrator.planning.cells import Point
 from orchestrator.records.evaluation import EvaluationRow
 from orchestrator.records.row import Row

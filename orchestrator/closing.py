@@ -1,0 +1,127 @@
+"""The end of a run: reports from the ledger, the rest of MLflow's record, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator import reporting
+from orchestrator.audience import Audience
+from orchestrator.dispatch.progress import Progress
+from orchestrator.options import Ended, Options
+from orchestrator.planning import population
+from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.sequential import seeds_asked
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.patience import patiently
+from orchestrator.records.row import Row
+from orchestrator.records.store import Store
+from orchestrator.reported import Reported
+from orchestrator.sweepfile.sweep import Sweep
+
+if TYPE_CHECKING:
+    from orchestrator.tracking.tracker import Tracker
+
+
+class Closing:
+    """Closes a run of a sweep.
+
+    Args:
+        sweep, options: what was run, where and how. store, ledger: where its results are.
+        audience: told of it. progress: of the run.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        options: Options,
+        store: Store,
+        ledger: Ledger,
+        audience: Audience,
+        progress: Progress,
+    ) -> None:
+        self.sweep, self.options, self.store, self.ledger = sweep, options, store, ledger
+        self.audience, self.progress = audience, progress
+
+    def close(
+        self, before: Plan, stopped: str, tracker: Tracker | None, rows: list[Row] | None = None
+    ) -> Ended:
+        """Report what the ledger holds, unless the last run has reported just that.
+
+        Args:
+            before: the plan of the run. stopped: why it ended early; empty when it did not.
+            tracker: of this run's trials; None where there was none, or MLflow is not written.
+            rows: of the plan, where nothing was dispatched, so that they still are what the ledger holds.
+        """
+        ran, after = rows is None, before
+        try:
+            if rows is None:
+                after, rows = patiently(self._recorded, "perturb", 0 if stopped else None)
+        except OSError as error:
+            return self._unread(before, stopped, error)
+        if self.sweep.population and not after.counts()["todo"]:
+            population.clear(self.store, after.jobs)
+        reported = Reported(self.sweep, self.store, self.options, rows)
+        known = not ran and reported.already()
+        files = self._written(after, rows) if rows and not known else []
+        self._show(after, rows)
+        if not known and self._tracked(tracker, after, rows, files) and files:
+            reported.keep()
+        return self._ended(after, stopped, known or bool(files))
+
+    def _recorded(self) -> tuple[Plan, list[Row]]:
+        after = plan(self.sweep, self.ledger)
+        return after, reporting.rows_of(after, self.ledger)
+
+    def _written(self, after: Plan, rows: Sequence[Row]) -> list[Path]:
+        try:
+            return reporting.write(self.sweep, self.store, after.grid.points, rows)
+        except OSError as error:
+            self.audience.note(f"the report was not written ({error}); `perturb report` writes it")
+            return []
+
+    def _show(self, after: Plan, rows: Sequence[Row]) -> None:
+        if self.audience.console is not None and rows:
+            for table in reporting.show(self.sweep, after.grid.points, rows):
+                self.audience.say(table)
+
+    def _tracked(
+        self, tracker: Tracker | None, after: Plan, rows: Sequence[Row], files: Sequence[Path]
+    ) -> bool:
+        """Complete MLflow's record; whether it is whole, or none is wanted."""
+        if not self.options.track:
+            return True
+        points = after.grid.points
+        if tracker is None:
+            seeds = seeds_asked(self.sweep, points, rows)
+            tracker = reporting.start_tracker(self.sweep, self.store, points, seeds, rows, self.options.uri)
+        about = reporting.reports_of(self.sweep), files, self.sweep.description
+        tracker.complete(points, rows, *about, reporting.selects_on_test(self.sweep))
+        if tracker.close():
+            return True
+        self.audience.note("MLflow lacks part of the record; `perturb track` completes it from the ledger")
+        return False
+
+    def _ended(self, after: Plan, stopped: str, page: bool) -> Ended:
+        failed = [job.key for job in after.jobs if after.status.get(job.key) == "failed"]
+        failed += [job.key for job in after.evaluated.todo if after.evaluated.state[job.key] == "failed"]
+        return Ended(
+            after.counts(),
+            stopped,
+            reporting.page_of(self.sweep, self.store) if page else "",
+            dict(self.progress.failures),
+            tuple(failed),
+            bool(self.sweep.search),
+            after.evaluated.counts(),
+            self.options.train,
+        )
+
+    def _unread(self, before: Plan, stopped: str, error: OSError) -> Ended:
+        """How the run ended, told without the ledger, which cannot be read."""
+        why = f"the store does not answer ({error})"
+        self.audience.note(f"{why}; what was finished is counted from what the workers said")
+        counts, progress = before.counts(), self.progress
+        counts |= {"done": progress.done, "todo": max(0, counts["trials"] - progress.done)}
+        counts |= {name: progress.states[name] for name in ("pruned", "failed")}
+        return Ended(counts, stopped or why, "", dict(progress.failures), searched=bool(self.sweep.search))

@@ -1,0 +1,125 @@
+"""Ray itself: connected to, or started on this machine so that its first trial begins soon.
+
+A worker process needs about four seconds for its imports, of which torch takes two. A Ray started here starts
+a process for each CPU at once; these import what trials need while the driver plans, and Tune's first
+actors get them. That takes two liberties with Ray's insides, in :func:`prompt`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from engine.errors import InputError
+
+# Read when ray is imported. Under `uv run` Ray would start each worker by `uv run` in a copy of the working
+# folder, in an environment of its own that lacks what this one has.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+# A worker that dies is told by its trial's row; Ray would print a paragraph to standard output.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker died or was killed|node with node id")
+
+PRELOADED = (
+    "ray.tune,orchestrator.dispatch.evaluation,orchestrator.dispatch.gang,orchestrator.dispatch.member"
+)
+"""What workers of a Ray started here import while they wait for their first trial: torch and the engine."""
+
+
+_started = ""
+"""Address of the Ray that this process started; empty where it has started none."""
+
+
+def start_ray(address: str | None, cpus: int | None, packages: list[str], preload: bool = False) -> None:
+    """Connect to a cluster, or start Ray on this machine; nothing where that is done.
+
+    Args:
+        address: of a running cluster (``auto``, ``host:port``, ``ray://...``); None starts one here.
+        cpus: of the one started here; None is all.
+        packages: folders of code that the cluster's nodes get with the job.
+        preload: whether the workers of one started here import torch while they wait.
+
+    Raises:
+        InputError: nothing answers at the address.
+    """
+    global _started
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        return
+    _reachable(address)
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        if preload:
+            os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
+        # never one that happens to run here
+        ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)
+        _started = ray.get_runtime_context().gcs_address
+    else:
+        try:
+            ray.init(address, runtime_env={"py_modules": packages}, **quiet)
+        except (ConnectionError, RuntimeError) as error:
+            raise InputError("address", address, f"a running Ray cluster ({error})") from None
+
+
+def begin_ray(cpus: int | None, preload: bool) -> Callable[[], None]:
+    """Begin to start Ray on this machine; returns what waits for it and raises what it raised."""
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        return lambda: None
+    done: Future[None] = Future()
+
+    def start() -> None:
+        try:
+            start_ray(None, cpus, [], preload)
+        except BaseException as error:  # noqa: BLE001  raised where it is waited for
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+        threading.Event().wait()  # Linux ends the processes that a thread has started when the thread ends
+
+    threading.Thread(target=start, name="ray", daemon=True).start()
+    return done.result
+
+
+@contextmanager
+def prompt() -> Iterator[None]:
+    """Tune so that its first trial begins soon.
+
+    Ray counts by whom its callbacks were made, for which it imports MLflow: a second before the first trial.
+    And it gives Tune's actors some of the driver's environment, which the workers of a Ray that this process
+    started have anyhow; without it they are such as wait already.
+    """
+    import ray
+    from ray.air._internal import usage
+    from ray.tune.execution import class_cache
+
+    wanted: list[tuple[Any, str, Any]] = [(usage, "tag_callbacks", lambda callbacks: False)]
+    if ray.get_runtime_context().gcs_address == _started:
+        wanted += [(class_cache, "DEFAULT_ENV_VARS", {}), (class_cache, "ENV_VARS_TO_PROPAGATE", set())]
+    before = [(place, name, getattr(place, name)) for place, name, _ in wanted if hasattr(place, name)]
+    try:
+        for place, name, value in wanted:
+            setattr(place, name, value)
+        yield
+    finally:
+        for place, name, value in before:
+            setattr(place, name, value)
+
+
+def _reachable(address: str | None) -> None:
+    """Ask an address that names a host before Ray does, which would try for a minute."""
+    host, separator, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not separator:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise InputError("address", address, f"host:port of a running Ray cluster ({error})") from None
