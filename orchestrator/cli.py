@@ -106,7 +106,8 @@ def run(
     """Train and evaluate what is left of a sweep, track it and report it; run it again to continue."""
     from orchestrator.options import Options
 
-    _run(sweep, set_, Options(store, address, local, cpus, track, tracking_uri, retrain=retrain), as_json)
+    options = Options(store, address, local, cpus, track, tracking_uri, retrain=retrain, release=True)
+    _run(sweep, set_, options, as_json)
 
 
 @app.command()
@@ -124,7 +125,8 @@ def evaluate(
     """Run what is left of a sweep's evaluations, of trials that are done; nothing is trained."""
     from orchestrator.options import Options
 
-    _run(sweep, set_, Options(store, address, local, cpus, track, tracking_uri, train=False), as_json)
+    options = Options(store, address, local, cpus, track, tracking_uri, train=False, release=True)
+    _run(sweep, set_, options, as_json)
 
 
 def _run(sweep: Path, overrides: list[str], options: Options, as_json: bool) -> NoReturn:

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.audience import Audience
 from orchestrator.dispatch.drain import draining
 from orchestrator.dispatch.live import line, live
-from orchestrator.dispatch.local import begin_ray, start_ray
+from orchestrator.dispatch.local import begin_ray, release_ray, start_ray
 from orchestrator.dispatch.progress import Progress
 from orchestrator.dispatch.pulse import Pulse
 from orchestrator.dispatch.room import Room
@@ -93,6 +93,8 @@ class Dispatch:
         room = Room(self.sweep.resources, feed, _most_cpus(), held)
         cluster = bool(self.options.address)
         run_on_ray(feed, self.around, room, self.watchdog, self.observers, rule, cluster)
+        if self.options.release:
+            release_ray()
 
     def _taken_over(self, feed: Attempts, by: Holder) -> None:
         logging.getLogger("perturb").warning("the sweep was taken over by %s; this driver ends", by)
