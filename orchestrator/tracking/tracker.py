@@ -31,6 +31,9 @@ PAUSE = 30.0
 CAPACITY = 10_000
 """Epochs that wait at most; beyond it they are dropped, for the row brings them again."""
 
+TOLD_SECONDS = 2.0
+"""Least time between two transactions, each of which waits for a disk or a server; what waits goes together."""
+
 CELLS_SECONDS = 5.0
 """Least time between two updates of the cells' runs while trials go on ending."""
 
@@ -71,7 +74,7 @@ class Tracker:
         for row in rows:
             self._rows.setdefault(row.cell, {})[row.key] = slim(row)
         self._stale: dict[str, None] = {}
-        self._cells_told = 0.0
+        self._told = self._cells_told = 0.0
         self._running: set[str] = set()
         self._book: Book | None = None
         self._asleep_until = 0.0
@@ -163,11 +166,14 @@ class Tracker:
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: bool(self._events) or self._closing, self._until_cells())
+                pause = self._told + TOLD_SECONDS - time.monotonic()
+                self._wake.wait_for(lambda: self._closing, max(0.0, pause))
                 events, closing = list(self._events), self._closing
                 self._events.clear()
             if closing and not events:
                 break
             self._tell(events)
+            self._told = time.monotonic()
         self._tell([Act(self._stop_all)] if self._book else [])
 
     def _until_cells(self) -> float | None:

@@ -108,3 +108,15 @@ print("torch" in sys.modules)
 """
     python(code, cache)
     assert python(code, cache) == "False\n"
+
+
+def test_training_does_not_load_the_compiler(cache: Path) -> None:
+    code = """
+import sys
+from engine.config import Trial
+from engine.train import train
+
+about = dict(data={"name": "digits", "train_size": 32}, model="lenet5_8x8", method="dropattack", epochs=1)
+print(train(Trial.model_validate(about)).status, "torch._dynamo" in sys.modules)
+"""
+    assert python(code, cache) == "completed False\n"
