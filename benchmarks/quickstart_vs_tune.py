@@ -15,9 +15,9 @@ The pairs are interleaved, and the order within a pair alternates; ratios are wi
 p = 0 are trained once is part of what is measured: it makes 12 of the 98 trials.
 
 Start-up is the time from the shell to the first training step: until the first trial's log begins, and its
-loading and building. It is taken twice: with an empty cache, in the run above, which reads the images and asks
-torch for the model's parameters first; and in a store of its own, two trials, once that is known. The disk is
-warm and bytecode compiled.
+loading and building. It is taken twice: with an empty cache, in the run above, which first reads the images
+and asks torch for the model's parameters; and in a store of its own, two trials, once that is known. The disk
+is warm and bytecode compiled.
 
     python -m benchmarks.quickstart_vs_tune
 """

@@ -20,6 +20,7 @@ class Audience:
 
     def __init__(self, console: Console | None, heralds: Sequence[Herald] = ()) -> None:
         self.console, self.heralds = console, heralds
+        self._begun, self._early = False, list[str]()
 
     @property
     def terminal(self) -> Console | None:
@@ -34,13 +35,25 @@ class Audience:
     def note(self, text: str) -> None:
         """Something that the user should know, wherever the run is followed."""
         self.say(text)
-        for herald in self.heralds:
-            herald.warning(text)
+        self._tell(text)
 
     def warn(self, text: str) -> None:
         """Something that the user should see to, wherever the run is followed."""
-        for herald in self.heralds:
-            herald.warning(text)
+        self._tell(text)
         if self.console is not None:
             text = text if text.startswith("warning") else f"warning: {text}"
             self.console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    def begin(self) -> None:
+        """The heralds know of the run; they hear what was told before."""
+        self._begun = True
+        for text in self._early:
+            self._tell(text)
+        self._early.clear()
+
+    def _tell(self, text: str) -> None:
+        if not self._begun:
+            self._early.append(text)
+            return
+        for herald in self.heralds:
+            herald.warning(text)

@@ -11,6 +11,7 @@ from orchestrator.audience import Audience
 from orchestrator.dispatch.progress import Progress
 from orchestrator.options import Ended, Options
 from orchestrator.planning import population
+from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.sequential import seeds_asked
 from orchestrator.records.ledger import Ledger
@@ -45,21 +46,25 @@ class Closing:
         self.audience, self.progress = audience, progress
 
     def close(
-        self, before: Plan, stopped: str, tracker: Tracker | None, rows: list[Row] | None = None
+        self,
+        before: Plan,
+        feed: Attempts,
+        tracker: Tracker | None,
+        rows: list[Row] | None = None,
     ) -> Ended:
         """Report what the ledger holds, unless the last run has reported just that.
 
         Args:
-            before: the plan of the run. stopped: why it ended early; empty when it did not.
+            before: the plan of the run. feed: knows whether and why it ended early.
             tracker: of this run's trials; None where there was none, or MLflow is not written.
             rows: of the plan, where nothing was dispatched, so that they still are what the ledger holds.
         """
         ran, after = rows is None, before
         try:
             if rows is None:
-                after, rows = patiently(self._recorded, "perturb", 0 if stopped else None)
+                after, rows = patiently(self._recorded, "perturb", 0 if feed.stopped else None)
         except OSError as error:
-            return self._unread(before, stopped, error)
+            return self._unread(before, feed, error)
         if self.sweep.population and not after.counts()["todo"]:
             population.clear(self.store, after.jobs)
         reported = Reported(self.sweep, self.store, self.options, rows)
@@ -68,7 +73,7 @@ class Closing:
         self._show(after, rows)
         if not known and self._tracked(tracker, after, rows, files) and files:
             reported.keep()
-        return self._ended(after, stopped, known or bool(files))
+        return self._ended(after, feed, known or bool(files))
 
     def _recorded(self) -> tuple[Plan, list[Row]]:
         after = plan(self.sweep, self.ledger)
@@ -103,25 +108,30 @@ class Closing:
         self.audience.note("MLflow lacks part of the record; `perturb track` completes it from the ledger")
         return False
 
-    def _ended(self, after: Plan, stopped: str, page: bool) -> Ended:
+    def _ended(self, after: Plan, feed: Attempts, page: bool) -> Ended:
         failed = [job.key for job in after.jobs if after.status.get(job.key) == "failed"]
         failed += [job.key for job in after.evaluated.todo if after.evaluated.state[job.key] == "failed"]
         return Ended(
             after.counts(),
-            stopped,
+            feed.stopped,
             reporting.page_of(self.sweep, self.store) if page else "",
             dict(self.progress.failures),
             tuple(failed),
             bool(self.sweep.search),
             after.evaluated.counts(),
             self.options.train,
+            feed.broken,
         )
 
-    def _unread(self, before: Plan, stopped: str, error: OSError) -> Ended:
+    def _unread(self, before: Plan, feed: Attempts, error: OSError) -> Ended:
         """How the run ended, told without the ledger, which cannot be read."""
         why = f"the store does not answer ({error})"
         self.audience.note(f"{why}; what was finished is counted from what the workers said")
         counts, progress = before.counts(), self.progress
-        counts |= {"done": progress.done, "todo": max(0, counts["trials"] - progress.done)}
-        counts |= {name: progress.states[name] for name in ("pruned", "failed")}
-        return Ended(counts, stopped or why, "", dict(progress.failures), searched=bool(self.sweep.search))
+        done = progress.done + progress.pruned
+        counts |= {"done": done, "todo": max(0, counts["trials"] - done)}
+        counts |= {"pruned": progress.pruned, "failed": progress.states["failed"]}
+        return Ended(
+            counts, feed.stopped or why, "", dict(progress.failures), searched=bool(self.sweep.search),
+            broken=feed.broken,
+        )  # fmt: skip

@@ -88,6 +88,7 @@ def run(
         clear(lease, ledger, sweep.rule)
         tidy(ledger)
         with heralded(heralds, sweep.name, planned.counts(), planned.evaluated.counts()) as told:
+            audience.begin()
             told.ended = _Driver(sweep, options, store, ledger, planned, lease, audience).run(rows)
         tidy(ledger)
         return told.ended
@@ -183,7 +184,7 @@ class _Driver:
         for told in filter(None, [feed.note, *impossible(planned.evaluated)]):
             self.audience.note(told)
         closing = Closing(self.sweep, self.options, self.store, self.ledger, self.audience, progress)
-        return closing.close(planned, feed.stopped, tracker, None if ran else rows)
+        return closing.close(planned, feed, tracker, None if ran else rows)
 
     def _feed(self, shared: Feed) -> Attempts:
         budget = self.sweep.budget

@@ -162,12 +162,13 @@ class Notifier:
         self.stalled = stalled
 
     def ended(self, ended: Ended) -> None:
-        """Done, or failed; a run that was stopped on request or by its budget is neither."""
+        """Done, or failed, also early; a run that was stopped on request or by its budget is neither."""
         counts, s = ended.counts, dict(self.snapshot)
         said = f"{counts['done']}/{counts['trials']} trials done, {counts['failed']} failed"
         s |= {"failures": ended.failures, "report": ended.report, "counts": counts}
         if ended.state in ("done", "failed"):
-            self._tell(ended.state, f"{ended.state}: {said}", s)
+            why = f"; {ended.stopped}" if ended.broken else ""
+            self._tell(ended.state, f"{ended.state}: {said}{why}", s)
         self.webhook.close()
 
     def died(self, error: BaseException) -> None:

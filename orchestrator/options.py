@@ -43,6 +43,7 @@ class Ended:
         searched: whether it was a search, whose space may hold fewer cells than its budget.
         evaluations: counts of its evaluations, after the run; empty where it asks for none.
         trained: whether trials were run as well as evaluations.
+        broken: whether failures ended it early: a mistake in the code, a bad node and no other.
     """
 
     counts: dict[str, int]
@@ -53,6 +54,7 @@ class Ended:
     searched: bool = False
     evaluations: dict[str, int] = field(default_factory=dict)
     trained: bool = True
+    broken: bool = False
 
     @property
     def state(self) -> Literal["done", "failed", "stopped"]:
@@ -61,11 +63,11 @@ class Ended:
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 some trials or evaluations failed or could not start, 75 drained and resumable."""
+        """0 done, 1 trials or evaluations failed, could not start or ended it, 75 drained and resumable."""
         trials = self.counts if self.trained else {"todo": 0, "failed": 0}
         asked = self.evaluations or {"todo": 0, "failed": 0, "impossible": 0}
         left, waiting = trials["todo"] > trials["failed"], asked["todo"] > asked["failed"]
         if self.stopped and (left or waiting):
-            return 75
+            return 1 if self.broken else 75
         bad = trials["failed"] or asked["failed"] or asked["impossible"] or waiting
         return 1 if bad or (left and not self.searched) else 0

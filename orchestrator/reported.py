@@ -10,11 +10,11 @@ import hashlib
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 from orchestrator import reporting
 from orchestrator.options import Options
+from orchestrator.records.provenance import versions
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.sweep import Sweep
@@ -60,5 +60,5 @@ class Reported:
         for row in rows:
             told.append([row.key, row.status, row.finished])
             told += [[one.key, one.status, one.finished] for one in row.evaluations.values()]
-        made_of = [version("perturb-sweeps"), self.sweep.text, self.uri, sorted(told)]
+        made_of = [versions().get("perturb-sweeps", ""), self.sweep.text, self.uri, sorted(told)]
         return hashlib.sha256(json.dumps(made_of).encode()).hexdigest().encode()

@@ -62,9 +62,8 @@ def recorded(store: Store, name: str, text: str) -> dict[str, Any]:
     progress = Progress(name, planned.counts(), sweep.metric, planned.evaluated.counts())
     progress.recall(planned.jobs, rows)
     for row in rows:
-        if row.status in ("failed", "pruned"):
-            progress.states[row.status] += 1
         if row.status == "failed":
+            progress.states["failed"] += 1
             progress.failures[row.failure or "error"] += 1
             said = {"key": row.key, "reason": reason(row.error)}
             progress.reasons.setdefault(row.failure or "error", said)

@@ -31,6 +31,7 @@ PRELOADED = (
 """What workers of a Ray started here import while they wait for their first trial: torch and the engine."""
 
 
+_starting = threading.Lock()
 _started = ""
 """Address of the Ray that this process started; empty where it has started none."""
 
@@ -52,21 +53,22 @@ def start_ray(address: str | None, cpus: int | None, packages: list[str], preloa
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "0")
     import ray
 
-    if ray.is_initialized():
-        return
-    _reachable(address)
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address is None:
-        if preload:
-            os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
-        # never one that happens to run here
-        ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)
-        _started = ray.get_runtime_context().gcs_address
-    else:
-        try:
-            ray.init(address, runtime_env={"py_modules": packages}, **quiet)
-        except (ConnectionError, RuntimeError) as error:
-            raise InputError("address", address, f"a running Ray cluster ({error})") from None
+    with _starting:  # one may be on its way
+        if ray.is_initialized():
+            return
+        _reachable(address)
+        quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        if address is None:
+            if preload:
+                os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
+            # never one that happens to run here
+            ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)
+            _started = ray.get_runtime_context().gcs_address
+        else:
+            try:
+                ray.init(address, runtime_env={"py_modules": packages}, **quiet)
+            except (ConnectionError, RuntimeError) as error:
+                raise InputError("address", address, f"a running Ray cluster ({error})") from None
 
 
 def begin_ray(cpus: int | None, preload: bool) -> Callable[[], None]:

@@ -48,8 +48,8 @@ class Progress:
         evaluations: Mapping[str, int] | None = None,
     ) -> None:
         self.name, self.metric = name, metric
-        self.trials, self.before = counts["trials"], counts["done"]
-        self.diverged_before = counts.get("diverged", 0)
+        self.diverged_before, self.pruned_before = counts.get("diverged", 0), counts.get("pruned", 0)
+        self.trials, self.before = counts["trials"], counts["done"] - self.pruned_before
         self.evaluations = dict(evaluations or {})
         self.evaluated: Counter[str] = Counter()
         self.trains = True
@@ -116,8 +116,13 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Trials that the ledger holds as done."""
+        """Trials that the ledger holds as trained to their end."""
         return self.before + self.states["completed"] + self.states["diverged"]
+
+    @property
+    def pruned(self) -> int:
+        """Trials that early stopping ended, in this run or before."""
+        return self.pruned_before + self.states["pruned"]
 
     def eta(self) -> float | None:
         """Seconds that are left, None before the first trial has ended.
@@ -128,7 +133,7 @@ class Progress:
         ended = self.states.total() + self.evaluated.total()
         if not ended or self.first_start is None:
             return None
-        trials = self.trials - self.done - self.states["failed"] - self.states["pruned"] if self.trains else 0
+        trials = self.trials - self.done - self.states["failed"] - self.pruned if self.trains else 0
         evaluations = self.evaluations.get("todo", 0) - self.evaluated.total()
         left = trials + evaluations - len(self.running) / 2
         rate = (ended + len(self.running) / 2) / (time.monotonic() - self.first_start)
@@ -148,13 +153,13 @@ class Progress:
         """Trials by their state; each is in one."""
         running = len(self.running) - len(self.evaluating)
         diverged = self.diverged_before + self.states["diverged"]
-        ended = self.done + self.states["failed"] + self.states["pruned"]
+        ended = self.done + self.states["failed"] + self.pruned
         return {
             "waiting": max(0, self.trials - ended - running - len(self.aside)),
             "running": running,
             "done": self.done - diverged,
             "diverged": diverged,
-            "pruned": self.states["pruned"],
+            "pruned": self.pruned,
             "failed": self.states["failed"],
             "elsewhere": len(self.aside),
         }

@@ -213,7 +213,8 @@ def failure_class(error: BaseException) -> FailureClass:
 def failed_outcome(job: Job, failure: FailureClass | None, error: BaseException, seconds: float) -> Outcome:
     """What the driver hears of an exception."""
     last = traceback.extract_tb(error.__traceback__)[-1:]
-    place = "".join(f"{type(error).__name__} {frame.filename}:{frame.lineno}" for frame in last)
+    # a plugin's folder is another one in every process
+    place = "".join(f"{type(error).__name__} {Path(frame.filename).name}:{frame.lineno}" for frame in last)
     trace = "".join(traceback.format_exception(error))
     return Outcome(
         job.key, "failed", failure, first_line(error), seconds=seconds, place=place, trace=trace

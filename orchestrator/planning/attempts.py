@@ -24,6 +24,7 @@ class Attempts:
 
     Attributes:
         width: by key, how often a job's share of a device was doubled.
+        broken: whether failures ended the sweep early.
     """
 
     def __init__(self, feed: Budget, policy: Policy, say: Callable[[str], None] = silent) -> None:
@@ -31,6 +32,7 @@ class Attempts:
         self.again: deque[Job] = deque()
         self.width: Counter[str] = Counter()
         self.attempts: Counter[str] = Counter()
+        self.broken = False
 
     @property
     def exhausted(self) -> bool:
@@ -69,6 +71,7 @@ class Attempts:
             outcome = replace(outcome, status="stopped", failure=None)
         self.feed.done(job, outcome)
         if verdict.stop and not self.feed.closed:
+            self.broken = True
             self.feed.stop(verdict.stop)
             self.say(f"{outcome.trace.rstrip()}\n{verdict.stop}; no further trial is started")
         return outcome

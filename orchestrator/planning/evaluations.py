@@ -148,7 +148,7 @@ def evaluated(jobs: Sequence[Job], trials: Mapping[str, Status], ledger: Ledger)
             state[job.key] = "completed"
         elif trial == "completed" and (job.parent, job.checkpoint) not in there:
             state[job.key] = "impossible"
-        elif trial != "diverged":
+        elif trial not in ("diverged", "pruned"):  # these have nothing to look at
             state[job.key] = "failed" if known == "failed" else "waits"
     return Evaluated(tuple(job for job in jobs if job.key in state), state)
 

@@ -127,16 +127,20 @@ class Book:
         return run
 
     def epoch(self, key: str, reports: Iterable[tuple[int, Mapping[str, float], int]]) -> None:
-        """Epochs of a trial that was started: (epoch, metrics, time in ms); known ones are passed over."""
+        """Epochs of a trial that was started: (epoch, metrics, time in ms); known ones are passed over.
+
+        An epoch comes twice where the trial went back to a checkpoint; it says the same.
+        """
         run = self.trials[key]
         known = self._logged(key, run)
-        fresh = [(epoch, metrics, when) for epoch, metrics, when in reports if epoch not in known]
-        values = [
-            Value(n, v, when, epoch) for epoch, metrics, when in fresh for n, v in measured(metrics).items()
-        ]
+        fresh: dict[int, tuple[Mapping[str, float], int]] = {}
+        for epoch, metrics, when in reports:
+            if epoch not in known:
+                fresh.setdefault(epoch, (measured(metrics), when))
+        values = [Value(n, v, when, epoch) for epoch, (kept, when) in fresh.items() for n, v in kept.items()]
         if values:
             self.client.log(run, values)
-        known.update(as_kept({epoch: measured(metrics) for epoch, metrics, _ in fresh}))
+        known.update(as_kept({epoch: kept for epoch, (kept, _) in fresh.items()}))
 
     def finish(self, row: Row) -> None:
         """Make the run of a trial say what its row and its evaluations say."""

@@ -32,7 +32,7 @@ CAPACITY = 10_000
 """Epochs that wait at most; beyond it they are dropped, for the row brings them again."""
 
 TOLD_SECONDS = 2.0
-"""Least time between two transactions, each of which waits for a disk or a server; what waits goes together."""
+"""Least time between two transactions, each a wait for a disk or a server; what waits goes together."""
 
 CELLS_SECONDS = 5.0
 """Least time between two updates of the cells' runs while trials go on ending."""

@@ -35,6 +35,8 @@ def test_notes_and_warnings_are_heard_too() -> None:
     audience, out, herald = told()
     audience.note("noted")
     audience.warn("the disk is full")
+    assert herald.warnings == [], "the run has not begun"
+    audience.begin()
     audience.warn("warning: once")
     assert out.getvalue().splitlines() == ["noted", "warning: the disk is full", "warning: once"]
     assert herald.warnings == ["noted", "the disk is full", "warning: once"]
@@ -44,6 +46,7 @@ def test_without_a_console_the_heralds_hear() -> None:
     herald = Heard()
     heralds: Any = [herald]
     audience = Audience(None, heralds)
+    audience.begin()
     audience.say("nobody")
     audience.warn("somebody")
     assert (herald.warnings, audience.terminal) == (["somebody"], None)

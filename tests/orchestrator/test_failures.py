@@ -23,8 +23,8 @@ from orchestrator.planning.plan import plan
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
-from orchestrator.sweepfile.sweep import Sweep
-from tests.orchestrator.sweeps import scripted
+from orchestrator.sweepfile.sweep import Sweep, from_dict
+from tests.orchestrator.sweeps import TRIAL, scripted
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.slow]
 
@@ -84,8 +84,8 @@ def test_a_code_error_ends_the_sweep_with_its_traceback_once(tmp_path: Path) -> 
     out = StringIO()
     sweep = scripted(["raise:a mistake in the code"], seeds=40)
     ended = ran(sweep, tmp_path, Console(file=out, width=200))
-    assert ended.counts["failed"] <= 6
-    assert ended.exit_code == 75
+    assert ended.counts["failed"] <= 4, "three are enough, and one more may run beside the third"
+    assert (ended.exit_code, ended.state) == (1, "failed"), "waiting and running it again would not help"
     assert "trials failed alike: a mistake in the code" in ended.stopped
     assert out.getvalue().count("Traceback (most recent call last)") == 1
 
@@ -105,6 +105,32 @@ def test_a_signal_drains_and_the_next_run_continues(tmp_path: Path, number: int)
     assert ran(sweep, tmp_path / "store").exit_code == 0
     per_trial = Counter(line.split()[0] for line in runs.read_text().splitlines())
     assert sorted(per_trial.values()) == [1, 1, 1, 1], "each went on where it stopped"
+
+
+def test_workers_drain_from_the_middle_of_an_epoch_and_end_bit_for_bit(tmp_path: Path) -> None:
+    trial = TRIAL | {"data": {"name": "digits", "train_size": 512}, "epochs": 4, "batch_size": 4}
+    sweep = from_dict({"name": "gang", "trial": trial, "resources": {"workers": 2}})
+    (job,) = plan(sweep, Ledger(Store(tmp_path / "whole"))).jobs
+    log, asked = tmp_path / f"store/logs/{job.key}.log", []
+
+    def send() -> None:
+        wait_for(log, "epoch 1 ")
+        time.sleep(0.3)
+        asked.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    ended = ran(sweep, tmp_path / "store")
+    sender.join()
+    assert time.monotonic() - asked[0] < 60
+    assert (ended.exit_code, ended.counts["done"]) == (75, 0)
+    assert Store(tmp_path / "store").exists(f"checkpoints/{job.key}/resume.pt")
+    assert ran(sweep, tmp_path / "store").exit_code == 0
+    assert ran(sweep, tmp_path / "whole").exit_code == 0
+    (drained,), (whole,) = (Ledger(Store(tmp_path / name)).read([job.key]) for name in ("store", "whole"))
+    assert drained.history == whole.history
+    assert drained.attempts == 1, "asked for is no failure"
 
 
 def test_a_trial_that_hears_nothing_is_ended_in_a_drain(
@@ -163,7 +189,7 @@ def test_warm_processes_are_kept_through_failures(tmp_path: Path) -> None:
     assert len({line.split()[1] for line in lines}) <= 2
 
 
-def wait_for(path: Path) -> None:
+def wait_for(path: Path, text: str = "") -> None:
     ends = time.monotonic() + 120
-    while not path.exists() and time.monotonic() < ends:
+    while time.monotonic() < ends and not (path.exists() and text in path.read_text()):
         time.sleep(0.05)

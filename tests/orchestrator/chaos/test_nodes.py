@@ -13,10 +13,7 @@ import pytest
 
 from tests.orchestrator.chaos.drivers import Driver, lines, starts, sweep_file, until, verified
 
-pytestmark = [
-    pytest.mark.skipif(not os.environ.get("PERTURB_CHAOS"), reason="set PERTURB_CHAOS=1: minutes a test"),
-    pytest.mark.slow,
-]
+pytestmark = pytest.mark.slow
 
 CLUSTER = """
 import sys

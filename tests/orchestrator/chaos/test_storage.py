@@ -14,10 +14,7 @@ import pytest
 
 from tests.orchestrator.chaos.drivers import Driver, lines, rows_of, sweep_file, until, verified
 
-pytestmark = [
-    pytest.mark.skipif(not os.environ.get("PERTURB_CHAOS"), reason="set PERTURB_CHAOS=1: minutes a test"),
-    pytest.mark.slow,
-]
+pytestmark = pytest.mark.slow
 
 
 class Disk:

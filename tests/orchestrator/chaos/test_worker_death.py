@@ -22,10 +22,7 @@ from orchestrator.sweepfile.sweep import Sweep
 from tests.orchestrator.chaos.drivers import Driver, lines, starts, sweep_file, until, verified
 from tests.orchestrator.sweeps import TRIAL, breaking, scripted
 
-pytestmark = [
-    pytest.mark.skipif(not os.environ.get("PERTURB_CHAOS"), reason="set PERTURB_CHAOS=1: minutes a test"),
-    pytest.mark.slow,
-]
+pytestmark = pytest.mark.slow
 
 
 def test_workers_are_killed_at_random_moments(tmp_path: Path) -> None:

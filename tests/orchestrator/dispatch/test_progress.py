@@ -160,3 +160,11 @@ def test_resources_are_those_of_ray_where_it_runs(monkeypatch: pytest.MonkeyPatc
     assert pulse_module.resources() == {}
     monkeypatch.delitem(sys.modules, "ray")
     assert pulse_module.resources() == {}
+
+
+def test_what_was_pruned_before_is_not_done() -> None:
+    progress = Progress("s", {"trials": 9, "done": 6, "diverged": 1, "pruned": 2}, Metric())
+    progress.finished(Job("k", "c", 0, {}), Outcome("k", "pruned"))
+    counted = {name: count for name, count in progress.counted().items() if count}
+    assert counted == {"waiting": 2, "done": 3, "diverged": 1, "pruned": 3}
+    assert (progress.done, progress.pruned) == (4, 3)

@@ -132,3 +132,15 @@ def test_adding_one_and_renaming_one(ledger: Ledger) -> None:
     more = plan(probing("probing", PGD), ledger).evaluated
     assert {job.label for job in more.todo} == {"PGD-20"}
     assert plan(probing({"name": "probing", "label": "clean"}), ledger).evaluated.todo == []
+
+
+@pytest.mark.parametrize("status", ["diverged", "pruned"])
+def test_trials_without_an_end_leave_nothing_to_look_at(ledger: Ledger, status: str) -> None:
+    sweep = probing("probing", scheduler="asha")
+    first, second = plan(sweep, ledger).jobs
+    ledger.write(Row(first.key, first.cell, 0, status, first.trial, {}, rule=sweep.rule))  # type: ignore[arg-type]
+    trained(ledger, second)
+    planned = plan(sweep, ledger)
+    assert planned.counts()["todo"] == 0
+    assert [job.parent for job in planned.evaluated.todo] == [second.key]
+    assert counted(planned) == [1, 0, 0, 1, 0]

@@ -299,7 +299,8 @@ def test_a_partial_live_run_is_completed_without_doubles(
     again = store.tracker("partial", two)
     again.started(row.key, "e2", {}, 0)
     again.epoch(row.key, 2, row.history[1])
-    again.epoch(row.key, 3, row.history[2])
+    for _ in range(2):  # it went back to a checkpoint
+        again.epoch(row.key, 3, row.history[2])
     assert again.close(60)
     store.track("partial", two, [row])
     run = store.trial("partial", row.key)
