@@ -6,7 +6,6 @@ file, and the same rows compacted twice are one file. A partial read verifies fo
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -104,7 +103,7 @@ class Segments:
         Raises:
             Gone, Damaged: list again.
         """
-        table = self._reading(name, lambda file: file.read(columns=["key", column]))
+        table = self._reading(name, lambda file: file.read(columns=["key", column], use_threads=False))
         return list(table.filter(pc.equal(table.column(column), value)).column("key").to_pylist())
 
     def rows(self, name: str, rows: Iterable[int], without: Iterable[str] = ()) -> Iterator[pa.Table]:
@@ -137,7 +136,7 @@ class Segments:
         content = self._content(name)
         try:
             self._named_so(name, content)
-            return unpacked(content).read()
+            return unpacked(content).read(use_threads=False)
         except BROKEN as error:
             raise Damaged(self.salvage(name, content, said(error))) from error
 
@@ -202,7 +201,7 @@ class Segments:
 
 def _index_columns(file: pq.ParquetFile) -> pa.Table:
     there = [name for name in INDEX if name in file.schema_arrow.names]
-    return file.read(columns=there)
+    return file.read(columns=there, use_threads=False)
 
 
 def _group_ends(file: pq.ParquetFile) -> list[int]:
@@ -212,7 +211,7 @@ def _group_ends(file: pq.ParquetFile) -> list[int]:
 
 def _read_groups(file: pq.ParquetFile, groups: list[int], without: set[str]) -> pa.Table:
     names = [name for name in file.schema_arrow.names if name not in without]
-    return file.read_row_groups(groups, columns=names)
+    return file.read_row_groups(groups, columns=names, use_threads=False)
 
 
 def _start(ends: list[int], group: int) -> int:
@@ -222,12 +221,12 @@ def _start(ends: list[int], group: int) -> int:
 def _sound_groups(content: bytes) -> Iterator[pa.Table]:
     """The row groups of a file in memory that read."""
     try:
-        file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
     except BROKEN:
         return
     for group in range(file.metadata.num_row_groups):
         try:
-            table = file.read_row_group(group)
+            table = file.read_row_group(group, use_threads=False)
             table.validate(full=True)
         except BROKEN:
             continue

@@ -225,7 +225,7 @@ class Table(Generic[R]):
             Unreadable: the file is damaged.
         """
         try:
-            table = unpacked(content).read()
+            table = unpacked(content).read(use_threads=False)
         except BROKEN as error:
             raise Unreadable(said(error)) from error
         if table.num_rows != 1:
