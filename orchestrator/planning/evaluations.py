@@ -29,7 +29,7 @@ class Evaluated:
     """The evaluations of a sweep against the ledger.
 
     Attributes:
-        jobs: every one, but those of trials that diverged, which leave no weights.
+        jobs: every one, but those of trials that diverged or were pruned, which leave no weights.
         state: of each, by key.
     """
 
@@ -148,7 +148,7 @@ def evaluated(jobs: Sequence[Job], trials: Mapping[str, Status], ledger: Ledger)
             state[job.key] = "completed"
         elif trial == "completed" and (job.parent, job.checkpoint) not in there:
             state[job.key] = "impossible"
-        elif trial != "diverged":
+        elif trial not in ("diverged", "pruned"):
             state[job.key] = "failed" if known == "failed" else "waits"
     return Evaluated(tuple(job for job in jobs if job.key in state), state)
 
