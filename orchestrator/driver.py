@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ from orchestrator.notify import notifier_of
 from orchestrator.options import Ended, Options
 from orchestrator.planning import preflight
 from orchestrator.planning.attempts import Attempts
-from orchestrator.planning.cells import CellSeeds
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
 from orchestrator.planning.feed import Budget, Feed
 from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
@@ -169,7 +167,9 @@ class _Driver:
             rule=self.sweep.rule,
         )
         feed = self._feed(shared)
-        progress = Progress(self.sweep.name, planned.counts(), self.sweep.metric, planned.evaluated.counts())
+        seeds = seeds_asked(self.sweep, planned.grid.points, rows)
+        counts = planned.counts(), self.sweep.metric, planned.evaluated.counts()
+        progress = Progress(self.sweep.name, *counts, seeds)
         progress.trains, progress.aside = self.options.train, shared.aside
         progress.recall(planned.jobs, rows)
         ran, tracker = not feed.exhausted, None
@@ -197,14 +197,14 @@ class _Driver:
         """Run what is left, with everybody watching; the tracker of it. The rows are let go of."""
         planned, points = self.planned, self.planned.grid.points
         self.observers += [progress, *self.audience.heralds]
-        tracker, seeds = None, seeds_asked(self.sweep, points, rows)
+        tracker, seeds = None, progress.seeds  # those that grow are the ones that are shown
         if self.options.track:
             from orchestrator.tracking.tracker import Follower
 
             tracker = reporting.start_tracker(self.sweep, self.store, points, seeds, rows, self.options.uri)
             self.observers.append(Follower(tracker, self._row))
         if isinstance(source, Sequential):
-            source.grown = partial(self._grown, source, progress, seeds)
+            source.grown = lambda count: progress.grown(count, source.wanted)
         memory = held_of(rows)
         rows.clear()
         if self.options.address:
@@ -213,12 +213,6 @@ class _Driver:
         about = self.lease, self.claims, self.audience, progress, self.observers
         Dispatch(self.sweep, self.options, self.around, *about).run(feed, planned.jobs, memory)
         return tracker
-
-    def _grown(self, source: Sequential, progress: Progress, seeds: Sequence[int], count: int) -> None:
-        """More seeds are asked for: what is shown and tracked counts them."""
-        progress.trials += count
-        if isinstance(seeds, CellSeeds):
-            seeds.by_cell.update(source.wanted)
 
     def _row(self, key: str) -> Row | None:
         row = self.ledger.one(key, self.planned.rule)

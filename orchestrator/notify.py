@@ -197,9 +197,8 @@ def message(sweep: str, state: str, said: str, s: Message, metric: str) -> dict[
     lines += [f"{count} failed: {kind}" for kind, count in (s.get("failures") or {}).items()]
     lines += [f"report {s['report']}"] if s.get("report") else []
     text = "\n".join(lines)
-    best = (
-        {"metric": metric, **{k: top[0][k] for k in ("labels", "mean", "seeds", "interval")}} if top else None
-    )
+    about = ("labels", "mean", "seeds", "planned", "interval")
+    best = {"metric": metric, **{name: top[0][name] for name in about}} if top else None
     counts = s.get("counts") or (states_of(s) if "trials" in s else {})
     return {
         "text": text,

@@ -14,6 +14,7 @@ from orchestrator.dispatch.live import View, line
 from orchestrator.dispatch.progress import Progress, progress_of
 from orchestrator.planning.evaluations import attach
 from orchestrator.planning.plan import plan
+from orchestrator.planning.sequential import seeds_asked
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
 from orchestrator.reports.facts import reason
@@ -59,7 +60,8 @@ def recorded(store: Store, name: str, text: str) -> dict[str, Any]:
         return _unknown(name)
     held = [job.key for job in planned.jobs if job.key in planned.status]
     rows = attach(ledger.read(held, planned.status, rule=planned.rule), planned.evaluated.jobs, ledger)
-    progress = Progress(name, planned.counts(), sweep.metric, planned.evaluated.counts())
+    seeds = seeds_asked(sweep, planned.grid.points, rows)
+    progress = Progress(name, planned.counts(), sweep.metric, planned.evaluated.counts(), seeds)
     progress.recall(planned.jobs, rows)
     for row in rows:
         if row.status == "failed":

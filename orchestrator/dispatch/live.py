@@ -139,23 +139,27 @@ def states_of(s: Mapping[str, Any]) -> dict[str, int]:
 
 
 def top_of(s: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The best cells; one of them in what earlier versions wrote."""
+    """The best cells; one of them in what the first versions wrote, which did not say what was planned."""
     if "top" in s:
-        return list(s["top"])
+        return [{"planned": one["seeds"], **one} for one in s["top"]]
     if not s.get("best"):
         return []
-    (mean,) = (v for k, v in s["best"].items() if k not in ("labels", "seeds"))
-    return [{"labels": s["best"]["labels"], "mean": mean, "seeds": s["best"]["seeds"], "interval": None}]
+    best = {"planned": s["best"]["seeds"], "interval": None, **s["best"]}
+    (name,) = best.keys() - {"labels", "seeds", "planned", "interval"}
+    return [{"mean": best.pop(name), **best}]
 
 
 def cell_text(one: Mapping[str, Any]) -> str:
-    """A cell's mean, half its 95 % interval, and of how many seeds.
+    """A cell's mean, half its 95 % interval, and of how many seeds; of how many planned where some lack.
 
-    >>> cell_text({"mean": 0.91234, "seeds": 3, "interval": [0.90234, 0.92234]})
+    >>> cell_text({"mean": 0.91234, "seeds": 3, "planned": 3, "interval": [0.90234, 0.92234]})
     '0.9123 ± 0.0100 (n=3)'
+    >>> cell_text({"mean": 0.91234, "seeds": 1, "planned": 5, "interval": None})
+    '0.9123 (n=1/5)'
     """
     half = f" ± {(one['interval'][1] - one['interval'][0]) / 2:.4f}" if one.get("interval") else ""
-    return f"{one['mean']:.4f}{half} (n={one['seeds']})"
+    of = f"/{one['planned']}" if one["seeds"] < one["planned"] else ""
+    return f"{one['mean']:.4f}{half} (n={one['seeds']}{of})"
 
 
 def pace(rate: float) -> str:

@@ -8,11 +8,12 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
 from typing import Any
 
 from orchestrator.dispatch.standings import Standings
+from orchestrator.planning.cells import CellSeeds
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.records.lease import driver_of
 from orchestrator.records.provenance import now
@@ -33,7 +34,7 @@ class Progress:
 
     Args:
         name: of the sweep. counts: of its plan. metric: that the best cells are chosen by.
-        evaluations: counts of the plan's evaluations.
+        evaluations: counts of the plan's evaluations. seeds: that cells shall have; none where nobody knows.
 
     Attributes:
         state: ``running``, ``draining``, ``done``, ``stopped``, ``failed``.
@@ -46,8 +47,9 @@ class Progress:
         counts: Mapping[str, int],
         metric: Metric,
         evaluations: Mapping[str, int] | None = None,
+        seeds: Sequence[int] = (),
     ) -> None:
-        self.name, self.metric = name, metric
+        self.name, self.metric, self.seeds = name, metric, seeds
         self.diverged_before, self.pruned_before = counts.get("diverged", 0), counts.get("pruned", 0)
         self.trials, self.before = counts["trials"], counts["done"] - self.pruned_before
         self.evaluations = dict(evaluations or {})
@@ -60,7 +62,7 @@ class Progress:
         self.evaluating: set[str] = set()
         self.aside: Sized = ()
         self.resources: dict[str, tuple[float, float]] = {}
-        self.standings = Standings(metric.mode)
+        self.standings = Standings(metric.mode, seeds)
         self.labels: dict[str, dict[str, Any]] = {}
         self.state, self.began = "running", time.monotonic()
         self.first_start: float | None = None
@@ -108,6 +110,13 @@ class Progress:
         for row in rows:
             if row.status == "completed":
                 self._measured(row.cell, row.seed, row.measured("best"), row.measured("last"))
+
+    def grown(self, count: int, wanted: Mapping[str, set[int]]) -> None:
+        """So many trials are added, since more seeds are wanted of some cells."""
+        self.trials += count
+        if count and isinstance(self.seeds, CellSeeds):
+            self.seeds.by_cell.update(wanted)
+            self.standings.grown()
 
     def _measured(self, cell: str, seed: int, best: dict[str, float], last: dict[str, float]) -> None:
         metrics = best if self.metric.checkpoint == "best" else last
@@ -164,14 +173,13 @@ class Progress:
             "elsewhere": len(self.aside),
         }
 
-    def best(self) -> tuple[dict[str, Any], float, int] | None:
-        """Labels, mean and number of seeds of the best cell so far."""
-        found = self.standings.best(1)
-        return (self.labels.get(found[0].cell, {}), found[0].mean, found[0].n) if found else None
+    def top(self, count: int = BEST) -> list[dict[str, Any]]:
+        """The best cells so far, those with all of their seeds first."""
+        return [place(one, self.labels.get(one.cell, {})) for one in self.standings.best(count)]
 
     def snapshot(self) -> dict[str, Any]:
         """All of it as plain JSON values, for the views here and in another shell."""
-        top = [place(one, self.labels.get(one.cell, {})) for one in self.standings.best(BEST)]
+        top = self.top()
         return {
             "version": 2,
             "sweep": self.name,
@@ -213,19 +221,24 @@ class Progress:
 
 
 def place(cell: CellSummary, labels: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell among the best ones: its mean, of how many seeds, and the 95 % interval where there is one."""
+    """A cell among the best ones: its mean, of how many seeds of those planned, and the 95 % interval where
+    there is one."""
     low, high = cell.interval
     interval = [low, high] if cell.n > 1 else None
     return {
-        "cell": cell.cell, "labels": dict(labels), "mean": cell.mean, "seeds": cell.n, "interval": interval,
+        "cell": cell.cell, "labels": dict(labels), "mean": cell.mean, "seeds": cell.n,
+        "planned": cell.planned, "interval": interval,
     }  # fmt: skip
 
 
 def best_of(top: list[dict[str, Any]], metric: str) -> dict[str, Any] | None:
-    """The best cell as the first versions wrote it."""
+    """The best cell as the first versions wrote it, and of how many planned seeds it is."""
     if not top:
         return None
-    return {"labels": top[0]["labels"], metric: top[0]["mean"], "seeds": top[0]["seeds"]}
+    return {
+        "labels": top[0]["labels"], metric: top[0]["mean"], "seeds": top[0]["seeds"],
+        "planned": top[0]["planned"],
+    }  # fmt: skip
 
 
 def progress_of(store: Store, name: str) -> dict[str, Any] | None:

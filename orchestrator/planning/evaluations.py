@@ -29,7 +29,7 @@ class Evaluated:
     """The evaluations of a sweep against the ledger.
 
     Attributes:
-        jobs: every one, but those of trials that diverged, which leave no weights.
+        jobs: every one, but those of trials that diverged or were pruned, which leave no weights.
         state: of each, by key.
     """
 

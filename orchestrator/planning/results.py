@@ -13,7 +13,7 @@ from orchestrator.planning.expand import expand_one, probes
 from orchestrator.planning.space import Settings, settings_of
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.metrics import label_of
-from orchestrator.records.row import DONE, Row
+from orchestrator.records.row import SETTLED, Row
 from orchestrator.sweepfile.parts import Metric
 from orchestrator.sweepfile.sweep import Sweep
 
@@ -72,15 +72,16 @@ def reached(last: Mapping[str, float], metric: str) -> tuple[int, float]:
 
 
 def known(sweep: Sweep, ledger: Ledger, asked: Mapping[str, Settings]) -> dict[str, tuple[Settings, Result]]:
-    """Cells of the search space whose seeds the ledger holds, whichever sweep trained them.
+    """Cells of the search space whose seeds are all settled in the ledger, whichever sweep trained them.
 
-    A cell whose evaluation is still to be made is not among them.
+    A seed that was pruned under another rule than this sweep's is not settled. A cell whose evaluation is
+    still to be made is not among them.
 
     Args:
         sweep: the search. ledger: of the store. asked: settings of the cells that this search asked for.
     """
-    done = {key: status for key, status in ledger.index().items() if status in DONE}
-    rows = [row for row in ledger.read(done, done, without=UNREAD) if row.seed in sweep.seeds]
+    over = {key: status for key, status in ledger.index(sweep.rule).items() if status in SETTLED}
+    rows = [row for row in ledger.read(over, over, sweep.rule, UNREAD) if row.seed in sweep.seeds]
     inside: dict[str, Settings | None] = {}
     fixed = _fixed(sweep)
     for row in rows:
@@ -90,16 +91,23 @@ def known(sweep: Sweep, ledger: Ledger, asked: Mapping[str, Settings]) -> dict[s
             )
     mine = [row for row in rows if inside[row.cell] is not None]
     found: dict[str, dict[int, Vector]] = {}
+    ended: dict[str, list[tuple[int, float]]] = {}
     for row in _evaluated(mine, sweep, ledger):
         vector = tuple(value(row, metric) for metric in sweep.goals)
-        if not _waits(vector, sweep.goals):
-            found.setdefault(row.cell, {})[row.seed] = vector
-    complete = {cell: values for cell, values in found.items() if len(values) == len(sweep.seeds)}
-    return {cell: (inside[cell] or {}, Result(values)) for cell, values in complete.items()}
+        if row.status == "completed" and _waits(vector, sweep.goals):
+            continue
+        found.setdefault(row.cell, {})[row.seed] = vector
+        if row.status == "pruned":
+            ended.setdefault(row.cell, []).append(reached(row.last, sweep.watched))
+    return {
+        cell: (inside[cell] or {}, Result(values, tuple(ended.get(cell, ()))))
+        for cell, values in found.items()
+        if len(values) == len(sweep.seeds)
+    }
 
 
 def _waits(vector: Vector, metrics: Sequence[Metric]) -> bool:
-    """Whether an evaluation's metric is still to come."""
+    """Whether an evaluation's metric of a completed trial is still to come."""
     pairs = zip(vector, metrics, strict=True)
     return any(label_of(metric.name) and not math.isfinite(number) for number, metric in pairs)
 

@@ -204,7 +204,7 @@ class Search:
                 self.open[row.cell].values[row.seed, metric.name] = value(row, metric)
 
     def _evaluations(self, point: Point, cell: Cell, status: Mapping[str, Status] | None = None) -> Evaluated:
-        """Those of a cell; its trials are done where no status is given."""
+        """Those of a cell; its trials are settled where no status is given."""
         jobs = evaluations_of([cell], self.sweep, [point])
-        index = self.ledger.index() if status is None and jobs else status or {}
+        index = self.ledger.index(self.sweep.rule) if status is None and jobs else status or {}
         return evaluated(jobs, index, self.ledger)

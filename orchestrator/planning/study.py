@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InputError
@@ -27,9 +27,10 @@ STORE, CELL = "store", "cell"
 class Study:
     """A study that agrees with the ledger.
 
-    A persistent study is taken up where a driver left it: trials of cells that are done by now are told,
+    A persistent study is taken up where a driver left it: trials of cells that are settled by now are told,
     those of cells that are still to do stay under way, other unfinished ones are failed, and what the study
-    lacks is added. One that contradicts the ledger is made anew from it.
+    lacks is added. One that contradicts the ledger is made anew from it: also where it holds a cell as pruned
+    that is to be run again, so that TPE does not learn from what another rule ended.
 
     Optuna's samplers learn from completed trials, TPE from pruned ones too, and none from failed ones: a cell
     that failed or diverged is never proposed again, but its neighbours may be.
@@ -63,7 +64,7 @@ class Study:
             optuna.delete_study(study_name=sweep.name, storage=self.storage)
             self.study, present, self.under_way = self._load(), set(), {}
         for cell, (settings, result) in known.items():
-            if result.means is not None and cell not in present:
+            if (result.means is not None or result.pruned) and cell not in present:
                 self.study.add_trial(self._frozen(settings, result, cell))
 
     @property
@@ -99,17 +100,18 @@ class Study:
         if means is not None:
             self.study.tell(number, list(means))
         elif result is not None and result.pruned:
-            self._reached(number, result)
+            for epoch, value in self._reached(result).items():
+                self.storage.set_trial_intermediate_value(self._trial_id(number), epoch, value)
             self.study.tell(number, state=TrialState.PRUNED)
         else:
             self.study.tell(number, state=TrialState.FAIL)
 
-    def _reached(self, number: int, result: Result) -> None:
+    def _reached(self, result: Result) -> dict[int, float]:
         """What a pruned cell came to at the first epoch that a seed was ended at: TPE compares it there."""
-        epoch = min(epoch for epoch, _ in result.reached)
         values = [value for _, value in result.reached if math.isfinite(value)]
-        if values and len(self.sweep.goals) == 1:
-            self.storage.set_trial_intermediate_value(self._trial_id(number), epoch, statistics.fmean(values))
+        if not values or len(self.sweep.goals) != 1:
+            return {}
+        return {min(epoch for epoch, _ in result.reached): statistics.fmean(values)}
 
     def _trial_id(self, number: int) -> int:
         study_id = self.storage.get_study_id_from_name(self.study.study_name)
@@ -151,8 +153,8 @@ class Study:
         trials = self.study.get_trials(deepcopy=False)
         for trial in trials:
             cell = trial.user_attrs.get(CELL, "")
-            if trial.state == TrialState.COMPLETE:
-                if cell not in known or not _same(known[cell][1].means, tuple(trial.values)):
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                if cell not in known or not _agrees(trial, known[cell][1]):
                     return None
                 present.add(cell)
         for trial in trials:
@@ -172,13 +174,17 @@ class Study:
             self.tell(number, None)
 
     def _frozen(self, settings: Settings, result: Result, cell: str = "") -> optuna.trial.FrozenTrial:
-        import optuna
+        """A trial of a cell that has a mean or was pruned, as :meth:`tell` would leave it."""
+        from optuna.trial import TrialState, create_trial
 
-        values = kept(settings, self.sweep.search)
-        return optuna.trial.create_trial(
+        values, told = kept(settings, self.sweep.search), result.means is not None
+        reached = {} if told else self._reached(result)
+        return create_trial(
+            state=TrialState.COMPLETE if told else TrialState.PRUNED,
             params=values,
             distributions={name: distribution(self.sweep.search[name]) for name in values},
-            values=list(result.means or ()),
+            values=list(result.means or reached.values()) or None,
+            intermediate_values=reached,
             user_attrs={CELL: cell, **attributes(self.sweep, result)},
             system_attrs=first_generation(self.sweep.sampling),
         )
@@ -211,9 +217,15 @@ def _plain(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _same(ours: Vector | None, theirs: Iterable[float]) -> bool:
-    theirs = tuple(theirs)
-    return ours is not None and len(ours) == len(theirs) and all(map(_close, ours, theirs))
+def _agrees(trial: optuna.trial.FrozenTrial, result: Result) -> bool:
+    """Whether a finished trial says of its cell what the ledger does: its means, or that it was pruned."""
+    if result.means is None:
+        return trial.state.name == "PRUNED" and result.pruned
+    return trial.state.name == "COMPLETE" and _same(result.means, trial.values)
+
+
+def _same(ours: Vector, theirs: Sequence[float]) -> bool:
+    return len(ours) == len(theirs) and all(map(_close, ours, theirs))
 
 
 def _close(one: float, other: float) -> bool:

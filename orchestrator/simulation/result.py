@@ -19,8 +19,8 @@ class Simulated:
         statuses: trials by how they ended. failures: by class. attempts: that were started.
         seconds: from the first start to the last end. minimum: of the same work given out without delay, in
             the same order (:func:`least`). busy: of all slots together.
-        metric: that cells are judged by. best: the best cell's ``labels``, ``mean`` and ``seeds``; None
-            without one. curves: attempts by the origin of their curve.
+        metric: that cells are judged by. best: the best cell's ``labels``, ``mean`` and ``seeds``, and how
+            many were ``planned``; None without one. curves: attempts by the origin of their curve.
         stopped: why it ended early. note: what to know besides.
         driver: real seconds of the driver, by part: ``plan``, ``run``, and ``compact`` after the last trial.
         workers: real seconds of what workers do elsewhere. memory: most bytes that this process has held.

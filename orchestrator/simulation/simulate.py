@@ -19,7 +19,7 @@ from orchestrator.planning.garbage import settled
 from orchestrator.planning.job import Surroundings
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.policy import Policy
-from orchestrator.planning.sequential import Sequential
+from orchestrator.planning.sequential import Sequential, seeds_asked
 from orchestrator.planning.shared import Shared
 from orchestrator.planning.source import source_of
 from orchestrator.planning.spending import meter_of
@@ -141,10 +141,11 @@ class _Simulation:
 
         sweep, clock = self.sweep, self.clock
         claims, source = Claims(lease), source_of(sweep, planned, self.ledger)
-        progress = Progress(sweep.name, planned.counts(), sweep.metric)
+        seeds = seeds_asked(sweep, planned.grid.points, [])
+        progress = Progress(sweep.name, planned.counts(), sweep.metric, seeds=seeds)
         progress.recall(planned.jobs, [])
         if isinstance(source, Sequential):
-            source.grown = lambda count: setattr(progress, "trials", progress.trials + count)
+            source.grown = lambda count: progress.grown(count, source.wanted)
         shared = Shared(source, claims, self.ledger, lambda job: False, rule=sweep.rule)
         trials = None if sweep.search else sweep.budget.trials
         meter = meter_of(sweep, planned, self.ledger)
@@ -166,7 +167,7 @@ class _Simulation:
         statuses = dict.fromkeys(("completed", "diverged", "pruned", "failed"), 0)
         for status in after.status.values():
             statuses[status] += 1
-        best = progress.best()
+        best = progress.top(1)
         return Simulated(
             sweep=sweep.name,
             slots=self.slots,
@@ -178,7 +179,7 @@ class _Simulation:
             minimum=least(found.stints, self.slots),
             busy=sum(found.stints),
             metric=sweep.metric.name,
-            best=best and {"labels": best[0], "mean": best[1], "seeds": best[2]},
+            best={k: best[0][k] for k in ("labels", "mean", "seeds", "planned")} if best else None,
             curves=dict(found.origins),
             stopped=attempts.stopped,
             note=attempts.note,

@@ -21,7 +21,8 @@ def simulated_lines(found: Simulated) -> list[str]:
         lines.append(f"{found.attempts} attempts were started")
     if found.best is not None:
         point = "  ".join(f"{name}={label_text(value)}" for name, value in found.best["labels"].items())
-        seeds = "1 seed" if found.best["seeds"] == 1 else f"{found.best['seeds']} seeds"
+        n, planned = found.best["seeds"], found.best["planned"]
+        seeds = f"{n} of {planned} seeds" if n < planned else f"{n} seed{'s' * (n != 1)}"
         lines.append(f"best {found.metric} {found.best['mean']:.4f} ({seeds})  {point or 'base trial'}")
     if found.curves:
         words = {

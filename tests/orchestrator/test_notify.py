@@ -82,10 +82,18 @@ def test_a_sweep_that_is_done(tmp_path: Path, host: Host) -> None:
         "trials": 3, "done": 3, "failed": 0,
     }  # fmt: skip
     assert told["best"]["metric"] == "val.accuracy"
-    assert told["best"]["seeds"] == 1
+    assert (told["best"]["seeds"], told["best"]["planned"]) == (1, 1)
     assert told["report"].endswith("sweeps/small/report/report.html")
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"s3cr3t" not in path.read_bytes(), path
+
+
+def test_a_best_cell_that_lacks_seeds_is_told_as_such() -> None:
+    progress, job = Progress("s", {"trials": 5, "done": 0}, Metric(), seeds=range(5)), Job("k", "c", 0, {})
+    progress.finished(job, Outcome("k", "completed", best={"val.accuracy": 0.5}))
+    told = module.message("s", "done", "done: 1/5 trials", progress.snapshot(), "val.accuracy")
+    assert "best val.accuracy 0.5000 (n=1/5) base trial" in told["text"]
+    assert (told["best"]["seeds"], told["best"]["planned"]) == (1, 5)
 
 
 def test_a_sweep_that_failed_and_one_that_nobody_asked_about(tmp_path: Path, host: Host) -> None:

@@ -54,6 +54,16 @@ def test_the_ledger_alone_tells_the_same(tmp_path: Path, remote: bool) -> None:
     assert "(n=2)" in text
 
 
+def test_a_cell_that_lacks_a_seed_is_shown_as_such(tmp_path: Path) -> None:
+    told = ran(str(tmp_path), sweep_of(seeds=2, budget={"trials": 4}))
+    assert [(one["seeds"], one["planned"]) for one in told["top"]] == [(2, 2), (1, 2), (1, 2)]
+    Store(tmp_path).remove("sweeps/small/progress.json")
+    (made,) = api.status("small", str(tmp_path))
+    assert (made["top"], made["best"]) == (told["top"], told["best"])
+    text = shown(made, str(tmp_path))
+    assert (text.count("(n=2)"), text.count("(n=1/2)")) == (1, 2)
+
+
 def test_failures_are_told_by_class_with_a_reason(tmp_path: Path) -> None:
     told = ran(str(tmp_path), breaking("raise"))
     (tmp_path / "sweeps/breaking/progress.json").unlink()

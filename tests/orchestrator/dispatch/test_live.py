@@ -11,6 +11,7 @@ from scipy import stats
 from orchestrator.dispatch.live import HEIGHT, View, line, pace
 from orchestrator.dispatch.progress import Progress
 from orchestrator.dispatch.standings import Standings
+from orchestrator.planning.cells import CellSeeds
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.records.row import FailureClass
 from orchestrator.sweepfile.parts import Metric
@@ -80,17 +81,65 @@ def test_the_best_cells_have_n_and_an_interval(large: Progress) -> None:
     assert wanted in line(told.snapshot())
 
 
+def finished(told: Progress, cell: str, seed: int, value: float) -> None:
+    one = Job(f"{cell}{seed}", cell, seed, {}, labels={"method.p": cell})
+    told.started(one)
+    told.finished(one, Outcome(one.key, "completed", best={"val.accuracy": value}))
+
+
+def test_a_cell_that_lacks_seeds_is_no_leader_and_says_so() -> None:
+    told = Progress("s", {"trials": 15, "done": 0}, Metric(), seeds=range(5))
+    finished(told, "lucky", 0, 0.99)
+    assert "best val.accuracy 0.9900 (n=1/5) p=lucky" in line(told.snapshot())
+    for seed in range(5):
+        finished(told, "whole", seed, 0.8)
+    finished(told, "other", 3, 0.85)
+    top = told.snapshot()["top"]
+    assert [(one["labels"]["method.p"], one["seeds"], one["planned"]) for one in top] == [
+        ("whole", 5, 5), ("lucky", 1, 5), ("other", 1, 5),
+    ]  # fmt: skip
+    text = "\n".join(rendered(told.snapshot(), 100))
+    for part in ("0.8000 ± 0.0000 (n=5)  p=whole", "0.9900 (n=1/5)  p=lucky", "0.8500 (n=1/5)  p=other"):
+        assert part in text
+    assert "best val.accuracy 0.8000 ± 0.0000 (n=5) p=whole" in line(told.snapshot())
+    assert told.snapshot()["best"] == {
+        "labels": {"method.p": "whole"}, "val.accuracy": 0.8, "seeds": 5, "planned": 5,
+    }  # fmt: skip
+
+
+def test_a_cell_of_which_more_seeds_are_wanted_lacks_them() -> None:
+    seeds = CellSeeds(range(4), {"a": {0, 1}, "b": {0, 1}})
+    told = Progress("s", {"trials": 4, "done": 0}, Metric(), seeds=seeds)
+    for seed in (0, 1):
+        finished(told, "a", seed, 0.9)
+        finished(told, "b", seed, 0.8)
+    finished(told, "parent", 0, 0.1)  # of which nothing is planned
+    told.grown(0, {"a": {0, 1}, "b": {0, 1}})
+    assert places(told) == [("a", 2, 2), ("b", 2, 2), ("parent", 1, 1)]
+    told.grown(1, {"a": {0, 1, 2}, "b": {0, 1}})
+    assert (told.trials, places(told)) == (5, [("b", 2, 2), ("parent", 1, 1), ("a", 2, 3)])
+    finished(told, "a", 2, 0.9)
+    assert places(told) == [("a", 3, 3), ("b", 2, 2), ("parent", 1, 1)]
+
+
+def places(told: Progress) -> list[tuple[str, int, int]]:
+    return [(one["cell"], one["seeds"], one["planned"]) for one in told.top()]
+
+
+@pytest.mark.parametrize("planned", [0, 4])
 @pytest.mark.parametrize("mode", ["max", "min"])
-def test_standings_agree_with_sorting_all(mode: Any) -> None:
-    chance, found = random.Random(0), Standings(mode)
+def test_standings_agree_with_sorting_all(mode: Any, planned: int) -> None:
+    chance, found = random.Random(0), Standings(mode, range(planned))
     values: dict[str, dict[int, float]] = {}
     for _ in range(600):
         cell, seed, value = f"c{chance.randrange(40)}", chance.randrange(4), chance.choice([0.1, 0.2, 0.3])
         values.setdefault(cell, {})[seed] = value
         found.told(cell, seed, value)
-        means = {c: statistics.fmean(v.values()) for c, v in values.items()}
-        wanted = sorted(means.values(), reverse=mode == "max")[:3]
-        assert [one.mean for one in found.best(3)] == pytest.approx(wanted)
+        means = [(len(v) < planned, statistics.fmean(v.values())) for v in values.values()]
+        sign = -1 if mode == "max" else 1
+        wanted = sorted(means, key=lambda one: (one[0], sign * one[1]))[:3]
+        assert [one.mean for one in found.best(3)] == pytest.approx([mean for _, mean in wanted])
+        assert [not one.complete for one in found.best(3)] == [lacking for lacking, _ in wanted]
     assert len(found.order) == len(values)
     found.told("c0", 0, float("nan"))
     assert len(found.order) == len(values)
@@ -119,3 +168,5 @@ def test_what_an_earlier_version_wrote_is_shown() -> None:
     for part in ("9/10 trials", "1 failed", "1 lost", "0.5000 (n=2)  p=1", "done"):
         assert part in text
     assert "0.5000" in line(old)
+    top = [{"cell": "c", "labels": {}, "mean": 0.25, "seeds": 3, "interval": [0.2, 0.3]}]
+    assert "best  0.2500 ± 0.0500 (n=3) base trial" in line(old | {"top": top}), "nobody knows how many of"

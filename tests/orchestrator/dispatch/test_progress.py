@@ -53,14 +53,13 @@ def test_counts(progress: Progress) -> None:
 
 
 def test_the_best_cell_is_by_the_mean_over_seeds(progress: Progress) -> None:
-    assert progress.best() == ({"method.p": "e"}, 0.65, 1)
+    (best,) = progress.top(1)
+    assert (best["labels"], best["mean"], best["seeds"]) == ({"method.p": "e"}, 0.65, 1)
     lowest = Progress("s", COUNTS, Metric(name="val.accuracy", mode="min"))
     for key, cell, value in (("a", "c", 0.5), ("b", "e", 0.7)):
         lowest.started(job(key, cell))
         lowest.finished(job(key, cell), scored(key, value))
-    best = lowest.best()
-    assert best is not None
-    assert best[1] == 0.5
+    assert lowest.top(1)[0]["mean"] == 0.5
 
 
 def test_eta_leaves_the_start_out(progress: Progress, monkeypatch: pytest.MonkeyPatch) -> None:

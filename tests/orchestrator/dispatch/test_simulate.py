@@ -21,6 +21,7 @@ from orchestrator.records.store import Store
 from orchestrator.simulation.curves import Curve, Curves, Rates, Synthetic
 from orchestrator.simulation.result import Simulated
 from orchestrator.simulation.simulate import curves_of, simulate
+from orchestrator.simulation.view import simulated_lines
 from orchestrator.sweepfile.sweep import Sweep
 from tests.orchestrator.planning.searches import NUMBERS, searching
 from tests.orchestrator.sweeps import TRIAL, sweep_of
@@ -215,6 +216,15 @@ def test_seeds_are_added() -> None:
     found = simulate(sweep, 4, Synthetic(noise=0.05))
     assert 6 < found.statuses["completed"] <= 18
     assert found.trials == found.statuses["completed"]
+    assert found.best is not None
+    assert 2 < found.best["seeds"] == found.best["planned"]
+
+
+def test_a_best_cell_that_lacks_seeds_is_shown_as_such() -> None:
+    found = simulate(grid(3, seeds=2, budget={"trials": 2}), 1)
+    assert found.best is not None
+    assert (found.best["seeds"], found.best["planned"]) == (1, 2)
+    assert "(1 of 2 seeds)" in "\n".join(simulated_lines(found))
 
 
 def test_recorded_trials_are_replayed(tmp_path: Path) -> None:

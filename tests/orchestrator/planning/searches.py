@@ -43,6 +43,17 @@ def finish(search: Search, job: Job, ledger: Ledger | None = None, metrics: Any 
     search.done(job, Outcome(job.key, "completed", best=metrics, last=metrics))
 
 
+def prune(search: Search, job: Job, ledger: Ledger, reached: float = 0.25) -> None:
+    """The sweep's scheduler ends a job after its first epoch, first in the ledger, then in the driver."""
+    ledger.write(pruned_row_of(job, search.sweep.rule, last := {"epoch": 1.0, "val.accuracy": reached}))
+    search.done(job, Outcome(job.key, "pruned", last=last))
+
+
+def pruned_row_of(job: Job, rule: str, last: dict[str, float]) -> Row:
+    """The row that a pruned job leaves."""
+    return Row(job.key, job.cell, job.seed, "pruned", job.trial, job.canonical, last=last, rule=rule)
+
+
 def row_of(job: Job, metrics: dict[str, float]) -> Row:
     """The row that a completed job leaves."""
     return Row(job.key, job.cell, job.seed, "completed", job.trial, job.canonical, best=metrics, last=metrics)

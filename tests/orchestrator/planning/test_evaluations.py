@@ -16,6 +16,7 @@ from orchestrator.records.evaluation import EvaluationRow
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
+from tests.orchestrator.planning.searches import pruned_row_of
 from tests.orchestrator.sweeps import TRIAL, probing
 
 PGD: dict[str, Any] = {"name": "probing", "steps": 20, "label": "PGD-20", "checkpoint": "last"}
@@ -111,6 +112,15 @@ def test_done_failed_to_do_and_impossible(ledger: Ledger) -> None:
     again = plan(sweep, ledger, retrain=True)
     assert [job.key for job in again.todo] == [two.key, four.key]
     assert counted(again) == [6, 1, 1, 5, 0]
+
+
+def test_a_pruned_trial_has_nothing_to_evaluate_under_its_own_rule(ledger: Ledger) -> None:
+    sweep = probing("probing", axes={"method.epsilon": [1, 2]}, scheduler="asha")
+    job = plan(sweep, ledger).jobs[0]
+    ledger.write(pruned_row_of(job, sweep.rule, {"epoch": 1.0}))
+    assert counted(plan(sweep, ledger)) == [1, 0, 0, 1, 0]
+    other = probing("probing", axes={"method.epsilon": [1, 2]}, scheduler="median")
+    assert counted(plan(other, ledger)) == [2, 0, 0, 2, 0], "it is run again"
 
 
 def test_an_evaluation_that_is_done_needs_no_weights(ledger: Ledger) -> None:

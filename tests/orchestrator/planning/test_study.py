@@ -9,16 +9,28 @@ import optuna
 import pytest
 
 from engine.errors import InputError
-from orchestrator.planning.job import Outcome
+from orchestrator.planning.job import Job, Outcome
 from orchestrator.planning.results import Result
 from orchestrator.planning.samplers import fitted
 from orchestrator.planning.search import Search
 from orchestrator.planning.study import Study
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
-from tests.orchestrator.planning.searches import BOTH, NUMBERS, finish, row_of, score, searching, storm
+from orchestrator.sweepfile.sweep import Sweep
+from tests.orchestrator.planning.searches import (
+    BOTH,
+    NUMBERS,
+    finish,
+    prune,
+    pruned_row_of,
+    row_of,
+    score,
+    searching,
+    storm,
+)
 
 SQLITE = {"storage": "sqlite:///optuna.db"}
+STORAGES = [{"storage": "memory"}, SQLITE, {"storage": "study.log"}]
 
 
 @pytest.fixture
@@ -101,6 +113,98 @@ def test_finished_trials_are_not_told_twice(ledger: Ledger) -> None:
     storm(Search(sweep, ledger), ledger, flight=2)
     for _ in range(2):
         assert states(Search(sweep, ledger).study) == ["COMPLETE"] * 5
+
+
+def half_pruned(sweep: Sweep, ledger: Ledger) -> list[Job]:
+    """Every job of a sweep, of which each second one is pruned."""
+    search, jobs = Search(sweep, ledger), list[Job]()
+    while (job := search.next()) is not None:
+        jobs.append(job)
+        if len(jobs) % 2:
+            finish(search, job, ledger)
+        else:
+            prune(search, job, ledger, reached=len(jobs) / 10)
+    return jobs
+
+
+@pytest.mark.parametrize("sampler", STORAGES, ids=["memory", "sqlite", "journal"])
+def test_pruned_trials_are_not_told_twice(ledger: Ledger, sampler: Any) -> None:
+    sweep = searching(6, sampler=sampler, scheduler="asha")
+    jobs = half_pruned(sweep, ledger)
+    wanted = {job.cell: {1: i / 10} for i, job in enumerate(jobs, 1) if i % 2 == 0}
+    for _ in range(3):
+        again = Search(sweep, ledger)
+        assert again.next() is None
+        assert sorted(states(again.study)) == ["COMPLETE"] * 3 + ["PRUNED"] * 3
+        pruned = [trial for trial in again.study.trials if trial.state.name == "PRUNED"]
+        assert {trial.user_attrs["cell"]: trial.intermediate_values for trial in pruned} == wanted
+        assert all(trial.value == trial.intermediate_values[1] for trial in pruned), "as Optuna's own"
+
+
+def test_a_pruned_cell_of_another_sweep_is_told_and_never_proposed(ledger: Ledger) -> None:
+    space = {"method.epsilon": {"choice": [1, 2, 3, 4]}}
+    first = half_pruned(searching(2, search=space, scheduler="asha"), ledger)
+    again = Search(searching(2, search=space, scheduler="asha", name="other"), ledger)
+    assert sorted(states(again.study)) == ["COMPLETE", "PRUNED"]
+    jobs = storm(again, ledger, flight=1)
+    assert len(jobs) == 2
+    assert not {job.cell for job in jobs} & {job.cell for job in first}
+
+
+@pytest.mark.parametrize("sampler", STORAGES, ids=["memory", "sqlite", "journal"])
+def test_what_another_rule_pruned_is_run_again_and_told_once(ledger: Ledger, sampler: Any) -> None:
+    jobs = half_pruned(searching(6, sampler=sampler, scheduler="asha"), ledger)
+    sweep = searching(6, sampler=sampler, scheduler="median")
+    search = Search(sweep, ledger)
+    assert sorted(states(search.study)) == ["COMPLETE"] * 3 + ["RUNNING"] * 3
+    ran = [job for _ in range(3) if (job := search.next()) is not None]
+    assert {job.key for job in ran} == {job.key for job in jobs[1::2]}
+    prune(search, ran[0], ledger)
+    for job in ran[1:]:
+        finish(search, job, ledger)
+    for _ in range(2):
+        assert sorted(states(Search(sweep, ledger).study)) == ["COMPLETE"] * 5 + ["PRUNED"]
+
+
+def test_a_pruned_trial_of_which_a_dead_driver_did_not_hear_is_told(ledger: Ledger) -> None:
+    sweep = searching(1, sampler=SQLITE, scheduler="asha")
+    job = Search(sweep, ledger).next()
+    assert job is not None
+    ledger.write(pruned_row_of(job, sweep.rule, {"epoch": 2.0, "val.accuracy": 0.5}))
+    for _ in range(2):
+        (trial,) = Search(sweep, ledger).study.trials
+        assert (trial.state.name, trial.intermediate_values) == ("PRUNED", {2: 0.5})
+
+
+def test_a_cell_that_is_part_pruned_waits_for_its_other_seeds(ledger: Ledger) -> None:
+    sweep = searching(2, seeds=2, sampler=SQLITE, scheduler="asha")
+    search = Search(sweep, ledger)
+    one, two = search.next(), search.next()
+    assert one is not None
+    assert two is not None
+    prune(search, one, ledger)
+    again = Search(sweep, ledger)
+    assert states(again.study) == ["RUNNING"]
+    left = again.next()
+    assert left is not None
+    assert left.key == two.key
+    finish(again, left, ledger)
+    for _ in range(2):
+        after = Search(sweep, ledger)
+        assert (states(after.study), after.next()) == (["PRUNED"], None)
+
+
+def test_a_pruned_cell_is_settled_where_an_evaluation_is_the_objective(ledger: Ledger) -> None:
+    clean = {"evaluations": [{"name": "clean", "split": "val"}], "metric": {"name": "clean.accuracy"}}
+    asha = {"name": "asha", "metric": "val.accuracy"}
+    sweep = searching(1, sampler=SQLITE, scheduler=asha, **clean)
+    search = Search(sweep, ledger)
+    job = search.next()
+    assert job is not None
+    prune(search, job, ledger)
+    for _ in range(3):
+        again = Search(sweep, ledger)
+        assert (states(again.study), again.exhausted, again.note) == (["PRUNED"], True, "")
 
 
 def test_a_study_that_contradicts_the_ledger_is_made_anew(ledger: Ledger) -> None:
