@@ -16,8 +16,10 @@ from orchestrator.planning.job import cancel_flag, stop_flag
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.plan import plan as plan_against
 from orchestrator.records import export, listing, verify
+from orchestrator.records.claims import claim_file
 from orchestrator.records.compaction import Compacted, compact
 from orchestrator.records.evaluation import EvaluationRow
+from orchestrator.records.lease import Holder
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row, Status
 from orchestrator.records.store import Store
@@ -111,13 +113,16 @@ def cancel(name: str, key: str, store: str | None = None) -> str:
     """Ask the driver of a sweep to end one trial; returns its key. It fails; the next run starts it.
 
     Raises:
-        InputError: no sweep of that name runs in the store, or no trial whose key begins so.
+        InputError: no sweep of that name runs in the store, or no trial of it whose key begins so.
     """
-    state = str(status(name, store)[0]["state"])
+    place, state = Store(store), str(status(name, store)[0]["state"])
     if state != "running":
         raise InputError("sweep", repr(name), f"a sweep that runs; this one is {state}")
     found = _logged(key, store).removesuffix(".log")
-    Store(store).put(cancel_flag(name, found), b"")
+    holder = Holder.parse(place.get(claim_file(found)))
+    if holder is None or holder.sweep != name:
+        raise InputError("key", repr(found[:12]), f"the key of a trial that {name} runs now")
+    place.put(cancel_flag(name, found), b"")
     return found
 
 

@@ -26,7 +26,7 @@ from orchestrator.planning import preflight
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
 from orchestrator.planning.feed import Budget, Feed
-from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
+from orchestrator.planning.job import Job, Outcome, Surroundings, cancel_flag, stop_flag
 from orchestrator.planning.plan import Plan, plan_with_rows
 from orchestrator.planning.policy import Policy
 from orchestrator.planning.sequential import Sequential, seeds_asked
@@ -80,6 +80,7 @@ def run(
         _prepare(sweep, options, store, planned, audience, ray)
     with Lease(store, sweep.name) as lease, SweepLock(lease, audience.say):
         store.remove(stop_flag(sweep.name))
+        store.remove_folder(cancel_flag(sweep.name, ""))
         name = f"sweeps/{sweep.name}/runs/{now().replace(':', '')}.yaml"
         store.put(name, sweep.text.encode())
         store.put(f"sweeps/{sweep.name}/sweep.yaml", sweep.text.encode())
@@ -186,12 +187,12 @@ class _Driver:
         closing = Closing(self.sweep, self.options, self.store, self.ledger, self.audience, progress)
         return closing.close(planned, feed, tracker, None if ran else rows)
 
-    def _feed(self, shared: Feed) -> Attempts:
+    def _feed(self, shared: Shared) -> Attempts:
         budget = self.sweep.budget
         trials = None if self.sweep.search else budget.trials
         meter = meter_of(self.sweep, self.planned, self.ledger)
         limited = Budget(shared, trials, budget.hours, meter)
-        return Attempts(limited, Policy(self.sweep.failures, living), self.audience.say)
+        return Attempts(limited, Policy(self.sweep.failures, living), self.audience.say, shared.finished)
 
     def _dispatch(self, feed: Attempts, source: Feed, progress: Progress, rows: list[Row]) -> Tracker | None:
         """Run what is left, with everybody watching; the tracker of it. The rows are let go of."""

@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ray.tune import Callback
@@ -20,6 +21,7 @@ from orchestrator.dispatch.watchdog import Watchdog
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.job import Job, Outcome, Surroundings
 from orchestrator.records.ledger import Ledger
+from orchestrator.records.leftovers import forget
 from orchestrator.records.store import Store
 
 
@@ -70,10 +72,10 @@ class FeedSearcher(Searcher):
         trial, actor = self.trials.pop(trial_id, None), self.actors.pop(trial_id, None)
         if job is None:
             return
-        told = self.outcomes.pop(trial_id, None)
+        told = self.outcomes.pop(trial_id, None) or (self._finished(job) if error else None)
         ended = told or (self._died(job, trial, actor) if error else self._pruned(job))
         outcome = self.attempts.ended(job, ended, self.room.widest(job))
-        self.watchdog.ended(trial_id)
+        self.watchdog.ended(trial_id, again=outcome.status == "again")
         self.room.learn(job, outcome)
         if told is None and outcome.status == "failed":
             self._record(job, outcome)
@@ -109,6 +111,16 @@ class FeedSearcher(Searcher):
                 self.seconds[job.key] = float(result.get("time_total_s", 0.0))
             for observer in self.observers:
                 observer.epoch(job, int(result["epoch"]), metrics)
+
+    def _finished(self, job: Job) -> Outcome | None:
+        """How a job ended whose process died between its row and its last word."""
+        with suppress(OSError):  # a store that is away: it is started again
+            found = self.attempts.finished(job)
+            if found is not None:
+                store = Store(self.around.store)
+                self.late.write(lambda: forget(store, job.key, whole=job.evaluation is not None))
+            return found
+        return None
 
     def _died(self, job: Job, trial: Any, actor: Any) -> Outcome:
         """What became of a trial that said nothing more."""

@@ -16,14 +16,15 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, Protocol
 
 from orchestrator.dispatch.local import prompt
 from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.watchdog import Watchdog
 from orchestrator.planning.attempts import Attempts
-from orchestrator.planning.job import Job, Outcome, Surroundings
+from orchestrator.planning.job import Job, Outcome, Surroundings, cancel_flag
+from orchestrator.records.store import Store
 from orchestrator.sweepfile.schedulers import Scheduler
 
 VALUE, EPOCH = "value", "epoch"
@@ -124,12 +125,23 @@ def run_here(attempts: Attempts, around: Surroundings, observers: list[Observer]
                 observer.epoch(job, epoch, metrics)
 
         if job.evaluation is None:
-            outcome = run_job(job, around, Reporter(around, forward))
+            outcome = run_job(job, around, Reporter(around, forward, job.key))
         else:
             outcome = run_evaluation(job, around)
         outcome = attempts.ended(job, outcome)
+        if outcome.status != "again":
+            _uncancel(attempts, around, job)
         for observer in observers:
             (observer.again if outcome.status == "again" else observer.finished)(job, outcome)
+
+
+def _uncancel(attempts: Attempts, around: Surroundings, job: Job) -> None:
+    """A request to cancel goes with its job; the user is told of one that an evaluation did not hear."""
+    store, flag = Store(around.store), cancel_flag(around.sweep, job.key)
+    with suppress(OSError):  # the next run of the sweep removes it
+        if job.evaluation is not None and store.exists(flag):
+            attempts.say(f"evaluation {job.key[:12]} was not cancelled: without Ray it is waited for")
+        store.remove(flag)
 
 
 def encode(job: Job) -> str:
@@ -144,8 +156,6 @@ def decode(text: str) -> Job:
 
 def _tune_folder(around: Surroundings, temporary: str) -> str:
     """Tune's own bookkeeping: thrown away, but all nodes of a cluster must see it."""
-    from orchestrator.records.store import Store
-
     local = Store(around.store).folder(f"sweeps/{around.sweep}/.tune")
     return temporary if local is None else str(local)
 

@@ -57,10 +57,13 @@ class Watchdog:
         """A trial begins."""
         self.running[trial_id] = _Watched(key, trial)
 
-    def ended(self, trial_id: str) -> None:
-        """A trial ended."""
-        self.running.pop(trial_id, None)
+    def ended(self, trial_id: str, again: bool = False) -> None:
+        """A trial ended; a request to cancel it goes with it, unless it is started once more."""
+        watched = self.running.pop(trial_id, None)
         self.killed.pop(trial_id, None)
+        if watched is not None and not again:
+            with suppress(OSError):  # the next run of the sweep removes it
+                self.store.remove(f"{self.folder}{watched.key}")
 
     def ended_by_us(self, trial_id: str) -> Ended | None:
         """Why a trial was ended from here; None where it was not."""
@@ -95,13 +98,9 @@ class Watchdog:
 
     def _cancelled(self) -> set[str]:
         try:
-            keys = set(self.store.names(self.folder))
-            for key in keys:  # heard once: the trial may be run again
-                if any(watched.key == key for watched in self.running.values()):
-                    self.store.remove(f"{self.folder}{key}")
+            return set(self.store.names(self.folder))
         except OSError:  # a store that is away is asked again
             return set()
-        return keys
 
     def _kill(self, trial_id: str, watched: _Watched, why: Ended) -> None:
         import ray

@@ -30,7 +30,7 @@ from orchestrator.dispatch.outages import through_outages
 from orchestrator.dispatch.rounds import Rounds
 from orchestrator.dispatch.rows import failed_row, first_line, trained_row
 from orchestrator.dispatch.shipping import unpack
-from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
+from orchestrator.planning.job import Job, Outcome, Surroundings, cancel_flag, stop_flag
 from orchestrator.planning.population import varied
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.leftovers import forget
@@ -52,6 +52,10 @@ POLL_SECONDS = 1.0
 
 CHECKPOINT_SECONDS = 60.0
 """Time between two checkpoints that are asked for in the middle of an epoch."""
+
+
+class Cancelled(RuntimeError):
+    """The user has asked for the trial's end."""
 
 
 def run_job(job: Job, around: Surroundings, report: Report, train_with: Train | None = None) -> Outcome:
@@ -152,16 +156,20 @@ def alone(around: Surroundings) -> Workers:
 class Reporter:
     """The report of a trial: logs epochs, forwards them, looks for a request to stop, asks for checkpoints.
 
-    It raises TimeoutError where the trial takes longer than it may.
+    It raises TimeoutError where the trial takes longer than it may, Cancelled where the user ends it.
 
     Args:
         around: the sweep's surroundings.
         forward: given (epoch, metrics) at the end of each epoch.
+        key: of the trial, where no watchdog looks for a request to cancel it; else empty.
     """
 
-    def __init__(self, around: Surroundings, forward: Callable[[int, dict[str, float]], None]) -> None:
+    def __init__(
+        self, around: Surroundings, forward: Callable[[int, dict[str, float]], None], key: str = ""
+    ) -> None:
         self.store, self.forward = Store(around.store), forward
         self.flags = [stop_flag(around.sweep), *([around.stop] if around.stop else [])]
+        self.cancel = cancel_flag(around.sweep, key) if key else ""
         self.looked, self.stopping = 0.0, False
         self.saved = self.began = time.monotonic()
         self.minutes, self.pauses = around.minutes, around.pauses
@@ -184,6 +192,8 @@ class Reporter:
             self.looked = time_now
             with suppress(OSError):  # a store that is away asks for nothing
                 self.stopping = any(map(self.store.exists, self.flags))
+                if self.cancel and self.store.exists(self.cancel):
+                    raise Cancelled("cancelled on request")
             if self.minutes and time_now - self.began > 60 * self.minutes:
                 raise TimeoutError(f"took more than {self.minutes:g} minutes")
         if self.stopping:
@@ -202,6 +212,8 @@ def failure_class(error: BaseException) -> FailureClass:
         return "out of memory"
     if isinstance(error, TimeoutError):
         return "time-out"
+    if isinstance(error, Cancelled):
+        return "cancelled"
     cause = getattr(error, "cause", error)  # Ray's copy of a rank's error has no number of its own
     if isinstance(cause, OSError) and cause.errno in BROKEN:
         return "node"
@@ -241,14 +253,21 @@ def logged(store: Store, job: Job) -> Iterator[None]:
         logger.addHandler(handler)
         what = f"{job.label} of trial {job.parent[:12]}" if job.parent and job.label else "trial"
         logger.info("%s %s  %s  seed %d", what, job.key[:12], _words(job.labels), job.seed)
+        _put_log(store, job, path)  # by its first line others tell that the job has begun
         try:
             yield
         finally:
             logger.removeHandler(handler)
             with suppress(OSError):
                 handler.close()
-                if store.local is None:
-                    store.put(f"logs/{job.key}.log", path.read_bytes())
+            _put_log(store, job, path)
+
+
+def _put_log(store: Store, job: Job, path: Path) -> None:
+    """The log as far as it goes, where the store is no folder in which it is written."""
+    if store.local is None:
+        with suppress(OSError):
+            store.put(f"logs/{job.key}.log", path.read_bytes())
 
 
 class _Log(logging.FileHandler):

@@ -15,20 +15,32 @@ def silent(text: str) -> None:
     """Tell nobody."""
 
 
+def unknown(job: Job) -> Outcome | None:
+    """No ledger to ask."""
+    return None
+
+
 class Attempts:
     """What a dispatcher asks for jobs, and tells how each attempt at one ended.
 
     Args:
         feed: where jobs come from. policy: what is done about failures.
         say: told what the user should know at once: why a sweep ends, which node is left out.
+        finished: how a job ended since it was given, from the ledger; None where it did not.
 
     Attributes:
         width: by key, how often a job's share of a device was doubled.
         broken: whether failures ended the sweep early.
     """
 
-    def __init__(self, feed: Budget, policy: Policy, say: Callable[[str], None] = silent) -> None:
-        self.feed, self.policy, self.say = feed, policy, say
+    def __init__(
+        self,
+        feed: Budget,
+        policy: Policy,
+        say: Callable[[str], None] = silent,
+        finished: Callable[[Job], Outcome | None] = unknown,
+    ) -> None:
+        self.feed, self.policy, self.say, self.finished = feed, policy, say, finished
         self.again: deque[Job] = deque()
         self.width: Counter[str] = Counter()
         self.attempts: Counter[str] = Counter()

@@ -61,6 +61,7 @@ class Shared:
         self.aside: dict[str, Job] = {}
         self._looked, self._away = 0.0, False
         self._told: set[str] = set()
+        self._retrained: set[str] = set()
 
     @property
     def exhausted(self) -> bool:
@@ -111,7 +112,7 @@ class Shared:
         self.aside[job.key] = job
         try:
             holder = self.claims.take(job.key)
-            outcome = self._finished(job) if holder is None else None
+            outcome = self.finished(job) if holder is None else None
         except OSError as error:
             self._wait_for_store(error)
             return False
@@ -127,13 +128,20 @@ class Shared:
             self.elsewhere(job, outcome)
         return False
 
-    def _finished(self, job: Job) -> Outcome | None:
-        """How a job ended that another driver has run since it was planned."""
+    def finished(self, job: Job) -> Outcome | None:
+        """How a job ended by its row: run by another driver since it was planned, or by a worker that died.
+
+        Raises:
+            OSError: the store is away.
+        """
         if job.evaluation is not None:
             looked = _done(self.ledger.evaluations, job.key)
             return outcome_of_evaluation(job, looked) if looked else None
         row = _done(self.ledger, job.key, self.rule)
-        if row is None or (row.status == "completed" and self._lacks_weights(job)):
+        if row is None or job.key in self._retrained:
+            return None
+        if row.status == "completed" and self._lacks_weights(job):
+            self._retrained.add(job.key)  # weights that are there from now on may be of half a training
             return None
         return outcome_of(row)
 

@@ -153,7 +153,7 @@ class Claims:
         Raises:
             OSError: the store is away.
         """
-        taken = take(self.lease, _name(key))
+        taken = take(self.lease, claim_file(key))
         if taken.by is None:
             self.held.add(key)
             self.late.discard(key)
@@ -164,7 +164,7 @@ class Claims:
         self.late |= {key} & self.held
         with suppress(OSError):
             for late in list(self.late):
-                let_go(self.lease, _name(late))
+                let_go(self.lease, claim_file(late))
                 self.late.discard(late)
                 self.held.discard(late)
 
@@ -174,5 +174,6 @@ class Claims:
             self.release(key)
 
 
-def _name(key: str) -> str:
+def claim_file(key: str) -> str:
+    """Name of the file in the store that says which driver has a key's job."""
     return f"{FOLDER}/{key}.json"

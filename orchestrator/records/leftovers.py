@@ -35,10 +35,14 @@ def clear(lease: Lease, ledger: Ledger, rule: str = "") -> None:
         logging.getLogger("perturb").warning("what dead drivers left was not removed: %s", error)
 
 
-def forget(store: Store, key: str) -> None:
-    """Remove the checkpoint from which a trial would go on that is done; weights that are kept stay."""
+def forget(store: Store, key: str, whole: bool = False) -> None:
+    """Remove the checkpoint from which a trial would go on that is done; weights that are kept stay.
+
+    Args:
+        whole: remove all that is there, as of an evaluation, which keeps nothing.
+    """
     store.remove(f"checkpoints/{key}/{RESUME}")
-    if not store.names(f"checkpoints/{key}"):  # another sweep may keep the weights of the same trial
+    if whole or not store.names(f"checkpoints/{key}"):  # another sweep may keep the same trial's weights
         store.remove_folder(f"checkpoints/{key}")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -13,13 +15,17 @@ from rich.console import Console
 from engine.errors import InputError
 from orchestrator import api
 from orchestrator.cli import main
+from orchestrator.dispatch import evaluation
+from orchestrator.dispatch.evaluation import run_evaluation
 from orchestrator.driver import run
 from orchestrator.options import Options
+from orchestrator.planning.job import Job, Outcome, Surroundings, cancel_flag
+from orchestrator.planning.plan import plan
 from orchestrator.records.claims import SweepHeld, SweepLock
 from orchestrator.records.lease import Lease
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
-from tests.orchestrator.sweeps import TRIAL, breaking, sweep_of
+from tests.orchestrator.sweeps import TRIAL, breaking, probing, scripted, sweep_of
 
 
 def local(store: Path | str, track: bool = False) -> Options:
@@ -65,6 +71,54 @@ def test_a_bad_trial_does_not_stop_the_others(tmp_path: Path, act: str, status: 
     assert ended.exit_code == code
     assert sorted(Ledger(Store(tmp_path)).index().values()) == sorted(["completed", status])
     assert act == "nan" or sum(ended.failures.values()) == 1
+
+
+def test_one_trial_is_cancelled_and_the_next_run_starts_it(tmp_path: Path) -> None:
+    there, store = tmp_path / "there", Store(tmp_path / "store")
+    sweep = scripted(["report:0.9"], [f"log:{there}", f"once:{there}2", "sleep:10", "report:0.8"])
+    ended, sleeps = (job.key for job in plan(sweep, Ledger(store)).jobs)
+    refused: list[str] = []
+
+    def cancel() -> None:
+        while not there.exists():
+            time.sleep(0.05)
+        try:
+            api.cancel("scripted", ended, store.location)
+        except InputError as error:
+            refused.append(str(error))
+        api.cancel("scripted", sleeps[:12], store.location)
+
+    sender = threading.Thread(target=cancel)
+    sender.start()
+    found = run(sweep, local(store.location))
+    sender.join()
+    assert found.failures == {"cancelled": 1}
+    row = Ledger(store).one(sleeps)
+    assert row is not None
+    assert (row.status, row.failure) == ("failed", "cancelled")
+    assert not store.names(cancel_flag("scripted", "")), "heard"
+    assert "the key of a trial that scripted runs now" in refused[0], "the first one has ended"
+    store.put(cancel_flag("scripted", sleeps), b"")  # as of a driver that died before it heard
+    assert run(sweep, local(store.location)).counts["done"] == 2
+
+
+def test_without_ray_an_evaluation_is_not_cancelled_and_that_is_told(tmp_path: Path) -> None:
+    store, out = Store(tmp_path), StringIO()
+    sweep = probing()
+    jobs = plan(sweep, Ledger(store)).evaluated.jobs
+
+    def evaluate(job: Job, around: Surroundings) -> Outcome:
+        if job.key == jobs[0].key:
+            api.cancel(sweep.name, job.key, store.location)
+        return run_evaluation(job, around)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "run_evaluation", evaluate)
+        store.put(f"logs/{jobs[0].key}.log", b"")
+        ended = run(sweep, local(tmp_path), Console(file=out, width=200))
+    assert ended.evaluations["done"] == 2
+    assert out.getvalue().count(f"evaluation {jobs[0].key[:12]} was not cancelled") == 1
+    assert not store.names(cancel_flag(sweep.name, ""))
 
 
 def test_failed_trials_are_run_again(tmp_path: Path) -> None:

@@ -176,6 +176,26 @@ def test_one_trial_is_cancelled(tmp_path: Path) -> None:
     assert not store.names(cancel_flag("scripted", ""))
 
 
+def test_an_old_request_to_cancel_is_not_heard(tmp_path: Path) -> None:
+    """One that came too late: the trial has ended, or its driver died before it heard."""
+    sweep = sweep_of({"once": ["sleep:3", "report:0.9"]})
+    store = Store(tmp_path)
+    store.put(cancel_flag("scripted", plan(sweep, Ledger(store)).jobs[0].key), b"")
+    assert ran(sweep, tmp_path).failures == {}
+    assert rows(tmp_path)["once"].status == "completed"
+
+
+def test_a_worker_that_dies_behind_its_row_is_not_run_again(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    sweep = sweep_of({"unsaid": [f"log:{runs}", "checkpoint", "unsaid", "report:0.9"]}, keep="none")
+    ended = ran(sweep, tmp_path / "store")
+    assert (ended.exit_code, ended.counts["done"], ended.failures) == (0, 1, {})
+    assert len(runs.read_text().splitlines()) == 1
+    row = rows(tmp_path / "store")["unsaid"]
+    assert (row.status, row.attempts) == ("completed", 1)
+    assert not Store(tmp_path / "store").names("checkpoints"), "nor is its checkpoint left"
+
+
 def test_warm_processes_are_kept_through_failures(tmp_path: Path) -> None:
     """Only a death costs a process: an exception, a divergence or no memory does not."""
     runs = tmp_path / "runs"

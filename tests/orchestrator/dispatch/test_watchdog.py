@@ -97,8 +97,20 @@ def test_one_is_cancelled(tmp_path: Path, clock: Callable[[float], None], killed
     store.put(cancel_flag("s", "key-c"), b"")
     clock(2)
     dog.look()
-    assert killed == ["actor of b"]
-    assert store.names(cancel_flag("s", "")) == ["key-c"], "heard once; another's is left"
+    clock(2)
+    dog.look()
+    assert killed == ["actor of b"], "once"
+    dog.ended("b")
+    assert store.names(cancel_flag("s", "")) == ["key-c"], "it ended; another's is left"
+
+
+@pytest.mark.parametrize(("again", "left"), [(False, []), (True, ["key-a"])])
+def test_a_request_to_cancel_goes_with_its_trial(tmp_path: Path, again: bool, left: list[str]) -> None:
+    store = Store(tmp_path)
+    dog = watching(store, "a")
+    store.put(cancel_flag("s", "key-a"), b"")
+    dog.ended("a", again=again)
+    assert store.names(cancel_flag("s", "")) == left
 
 
 def test_a_store_that_is_away_ends_nothing(

@@ -9,7 +9,7 @@ import pytest
 from engine.passes import Passes
 from engine.report import Event, Signal
 from orchestrator.dispatch.worker import Reporter, run_job
-from orchestrator.planning.job import Job, Outcome, Surroundings, stop_flag
+from orchestrator.planning.job import Job, Outcome, Surroundings, cancel_flag, stop_flag
 from orchestrator.planning.plan import plan
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
@@ -89,6 +89,18 @@ def test_an_exception_becomes_a_failed_row(store: Store, act: str, failure: str,
     assert "Traceback" in (store.get(f"logs/{job.key}.log") or b"").decode()
 
 
+def test_the_log_is_there_while_the_trial_runs(store: Store) -> None:
+    job = plan(sweep_of(), Ledger(store)).jobs[-1]
+    seen: list[bytes] = []
+
+    def look(event: Event) -> Signal:
+        seen.append(store.get(f"logs/{job.key}.log") or b"")
+        return "continue"
+
+    run_job(job, around(store), look)
+    assert job.key[:12] in seen[0].decode()
+
+
 def test_divergence_is_a_result(store: Store) -> None:
     _, outcome, row = run_last(breaking("nan"), store)
     assert outcome.status == row.status == "diverged"
@@ -162,3 +174,13 @@ def test_the_reporter_heeds_the_stop_flag(store: Store) -> None:
     store.put(stop_flag("s"), b"")
     reporter.looked = 0.0
     assert reporter(Event(1, 1)) == "stop"
+
+
+def test_the_reporter_heeds_the_request_to_cancel_its_trial(store: Store) -> None:
+    job, other = plan(sweep_of(), Ledger(store)).jobs[:2]
+    store.put(cancel_flag("s", job.key), b"")
+    here = around(store)
+    found = [run_job(one, here, Reporter(here, lambda *told: None, one.key)) for one in (job, other)]
+    assert (found[0].status, found[0].failure) == ("failed", "cancelled")
+    assert found[0].message == "cancelled on request"
+    assert Ledger(store).index() == {job.key: "failed", other.key: "completed"}

@@ -9,6 +9,7 @@ checkpoint    write where the trial stands
 raise:text    an exception         oom          no memory left
 nan           the loss diverges    kill         kill -9 of its own process
 kill:path     the same, once: while the file is absent, which is then made
+unsaid        kill -9 of its own process when its row is written, before it says so
 exit          the process ends     hang         for ever, deaf to every request
 disk          no space left on the device, an error of the node
 cuda          a broken GPU, an error of the node
@@ -170,6 +171,11 @@ class Script:
         if word:
             Path(word).touch()
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def do_unsaid(self, word: str) -> None:
+        from orchestrator.dispatch import worker
+
+        worker.forget = lambda store, key: os.kill(os.getpid(), signal.SIGKILL)  # it follows the row
 
     def do_exit(self, word: str) -> None:
         sys.stdout.flush()

@@ -1,0 +1,127 @@
+"""The searcher without Ray: what it makes of processes that die with their row written, or without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.dispatch.room import Room
+from orchestrator.dispatch.searcher import FeedSearcher
+from orchestrator.dispatch.watchdog import Watchdog
+from orchestrator.planning.attempts import Attempts
+from orchestrator.planning.feed import Budget, Queue
+from orchestrator.planning.job import Job, Outcome, Surroundings
+from orchestrator.planning.policy import Policy
+from orchestrator.planning.shared import Shared
+from orchestrator.records.claims import Claims
+from orchestrator.records.evaluation import EvaluationRow
+from orchestrator.records.lease import Lease
+from orchestrator.records.ledger import Ledger
+from orchestrator.records.row import Row
+from orchestrator.records.store import Store
+from orchestrator.sweepfile.parts import Failures, Resources
+
+TRIAL = Job("a", "cell", 0, {})
+EVALUATION = Job("e", "cell", 0, {}, parent="p", evaluation={"name": "e", "label": "mine"})
+
+
+class Told:
+    """An observer that keeps how jobs ended."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def started(self, job: Job) -> None:
+        """Not of interest."""
+
+    def epoch(self, job: Job, epoch: int, metrics: dict[str, float]) -> None:
+        """Not of interest."""
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    again = finished
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+Begin = Callable[..., tuple[FeedSearcher, Told]]
+
+
+@pytest.fixture
+def begin(store: Store) -> Iterator[Begin]:
+    """A searcher that has given a job to Tune's trial ``t``."""
+    with Lease(store, "s") as lease:
+
+        def make(job: Job, needed: bool = False) -> tuple[FeedSearcher, Told]:
+            shared = Shared(Queue([job], ["p"]), Claims(lease), Ledger(store), lambda job: needed)
+            attempts = Attempts(Budget(shared), Policy(Failures(retries=1)), finished=shared.finished)
+            around, told = Surroundings(store.location, "s"), Told()
+            room, dog = Room(Resources(), attempts), Watchdog(store, "s")
+            searcher = FeedSearcher(attempts, [told], around, room, dog)
+            assert isinstance(searcher.suggest("t"), dict)
+            return searcher, told
+
+        yield make
+
+
+def row(status: Any) -> Row:
+    return Row("a", "cell", 0, status, {}, {}, best={"val.accuracy": 0.5}, timings={"total": 2.0})
+
+
+@pytest.mark.parametrize("status", ["completed", "diverged"])
+def test_a_row_outlives_its_worker(begin: Begin, store: Store, status: str) -> None:
+    searcher, told = begin(TRIAL)
+    store.put("checkpoints/a/resume.pt", b"")
+    Ledger(store).write(row(status))
+    searcher.on_trial_complete("t", error=True)
+    assert [(o.status, o.failure, o.best) for o in told.outcomes] == [(status, None, {"val.accuracy": 0.5})]
+    assert searcher.attempts.exhausted
+    assert not store.names("checkpoints")
+    assert not store.names("claims")
+    assert Ledger(store).index() == {"a": status}
+
+
+def test_so_does_the_row_of_an_evaluation(begin: Begin, store: Store) -> None:
+    searcher, told = begin(EVALUATION)
+    store.put("checkpoints/e/part.pt", b"")
+    found = EvaluationRow("e", "p", "cell", 0, "best", "e", "e", "completed", metrics={"accuracy": 0.25})
+    Ledger(store).evaluations.write(found)
+    searcher.on_trial_complete("t", error=True)
+    assert [(o.status, o.best) for o in told.outcomes] == [("completed", {"mine.accuracy": 0.25})]
+    assert searcher.attempts.exhausted
+    assert not store.names("checkpoints")
+
+
+@pytest.mark.parametrize("earlier", [None, "failed", "completed"])
+def test_without_a_row_of_its_own_it_is_started_again(
+    begin: Begin, store: Store, earlier: str | None
+) -> None:
+    """Nor does an earlier row count of a trial that is trained again for its weights."""
+    if earlier is not None:
+        Ledger(store).write(row(earlier))
+    searcher, told = begin(TRIAL if earlier != "completed" else Job("a", "cell", 0, {}, keep="best"), True)
+    store.put("checkpoints/a/best.pt", b"of half a training")
+    searcher.on_trial_complete("t", error=True)
+    assert [o.status for o in told.outcomes] == ["again"]
+    assert isinstance(searcher.suggest("u"), dict)
+
+
+def test_a_store_that_is_away_is_not_waited_for(
+    begin: Begin, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searcher, told = begin(TRIAL)
+    Ledger(store).write(row("completed"))
+
+    def away(self: Store, name: str) -> bool:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Store, "exists", away)
+    searcher.on_trial_complete("t", error=True)
+    assert [o.status for o in told.outcomes] == ["again"]
