@@ -106,7 +106,7 @@ def run(
     """Train and evaluate what is left of a sweep, track it and report it; run it again to continue."""
     from orchestrator.options import Options
 
-    options = Options(store, address, local, cpus, track, tracking_uri, retrain=retrain, release=True)
+    options = Options(store, address, local, cpus, track, tracking_uri, retrain=retrain)
     _run(sweep, set_, options, as_json)
 
 
@@ -125,7 +125,7 @@ def evaluate(
     """Run what is left of a sweep's evaluations, of trials that are done; nothing is trained."""
     from orchestrator.options import Options
 
-    options = Options(store, address, local, cpus, track, tracking_uri, train=False, release=True)
+    options = Options(store, address, local, cpus, track, tracking_uri, train=False)
     _run(sweep, set_, options, as_json)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from orchestrator.audience import Audience
 from orchestrator.dispatch.drain import draining
 from orchestrator.dispatch.live import line, live
-from orchestrator.dispatch.local import begin_ray, release_ray, start_ray
+from orchestrator.dispatch.local import begin_ray, start_ray
 from orchestrator.dispatch.progress import Progress
 from orchestrator.dispatch.pulse import Pulse
 from orchestrator.dispatch.room import Room
@@ -25,7 +26,6 @@ from orchestrator.planning.job import Job, Surroundings, stop_flag
 from orchestrator.records.claims import Claims
 from orchestrator.records.lease import Holder, Lease
 from orchestrator.records.store import Store
-from orchestrator.reported import place_of
 from orchestrator.sweepfile.sweep import Sweep
 
 
@@ -93,8 +93,6 @@ class Dispatch:
         room = Room(self.sweep.resources, feed, _most_cpus(), held)
         cluster = bool(self.options.address)
         run_on_ray(feed, self.around, room, self.watchdog, self.observers, rule, cluster)
-        if self.options.release:
-            release_ray()
 
     def _taken_over(self, feed: Attempts, by: Holder) -> None:
         logging.getLogger("perturb").warning("the sweep was taken over by %s; this driver ends", by)
@@ -103,21 +101,14 @@ class Dispatch:
         self.store.put(self.lease.stop, b"")  # the other driver's trials go on
 
 
-def begin(sweep: Sweep, options: Options, store: Store) -> Callable[[], None]:
-    """Begin to start Ray while the sweep is planned, unless it has been reported and may have nothing to run.
-
-    Returns:
-        What waits for it.
-    """
-    if options.local or options.address or store.exists(place_of(sweep.name)):
-        return lambda: None
-    return begin_ray(options.cpus, _preloads(sweep))
-
-
 def connect(sweep: Sweep, options: Options) -> None:
     """Connect to Ray, or start it, and refuse what its nodes could never run."""
+    started = begin_ray(options.cpus, _preloads(sweep)) if options.address is None else None
+    import_module("orchestrator.dispatch.searcher")  # and Tune, which takes a second, meanwhile
+    if started is not None:
+        started()
     packages = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "engine")]
-    start_ray(options.address, options.cpus, packages, _preloads(sweep))
+    start_ray(options.address, options.cpus, packages)
     preflight.check_resources(sweep.resources, [node["Resources"] for node in _nodes()])
 
 

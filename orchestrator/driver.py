@@ -17,7 +17,7 @@ from orchestrator.dispatch.progress import Progress, told_already
 from orchestrator.dispatch.room import held_of
 from orchestrator.dispatch.shipping import pack
 from orchestrator.dispatch.tune import Observer
-from orchestrator.dispatching import Dispatch, begin, connect, living
+from orchestrator.dispatching import Dispatch, connect, living
 from orchestrator.doctor.quick import ready
 from orchestrator.heralds import Herald, heralded
 from orchestrator.notify import notifier_of
@@ -72,12 +72,16 @@ def run(
     store = Store(options.store)
     ledger = Ledger(store)
     _check(sweep, options)
-    ray = begin(sweep, options, store)
     planned, rows = plan_with_rows(sweep, ledger, options.retrain)
+    todo = planned.evaluated.todo or (options.train and planned.counts()["todo"])
+    if todo:
+        _check_data(sweep, planned, audience)
     if options.track:
         reporting.tracking_place(store, options.uri)
-    if planned.evaluated.todo or (options.train and planned.counts()["todo"]):
-        _prepare(sweep, options, store, planned, audience, ray)
+    if todo:
+        if not options.local:
+            connect(sweep, options)
+        ready(store, options.address, audience.warn)
     with Lease(store, sweep.name) as lease, SweepLock(lease, audience.say):
         store.remove(stop_flag(sweep.name))
         store.remove_folder(cancel_flag(sweep.name, ""))
@@ -114,26 +118,12 @@ def _check(sweep: Sweep, options: Options) -> None:
         raise InputError("scheduler.name", "'pbt'", "another one without Ray: its trials take turns")
 
 
-def _prepare(
-    sweep: Sweep,
-    options: Options,
-    store: Store,
-    planned: Plan,
-    audience: Audience,
-    ray: Callable[[], None],
-) -> None:
-    """Data, advice, Ray and the cheap part of ``perturb doctor``, where there is something to run.
-
-    Arguments are those of :func:`run`. ray: waits for one that is being started.
-    """
+def _check_data(sweep: Sweep, planned: Plan, audience: Audience) -> None:
+    """Refuse data that is not here, and say what is advised against."""
     cells = preflight.cells_of(sweep, planned.grid)
     preflight.check_data(cells)
     for advice in preflight.advised(cells):
         audience.warn(advice)
-    ray()
-    if not options.local:
-        connect(sweep, options)
-    ready(store, options.address, audience.warn)
 
 
 class _Driver:

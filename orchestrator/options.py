@@ -18,7 +18,6 @@ class Options:
         track: whether MLflow is written; uri: its store, by default inside ours.
         train: False runs only the evaluations of trials that are done.
         retrain: train trials again whose weights an evaluation needs and that kept none.
-        release: let go of Ray once nothing runs; else it stays for the next run of this process.
     """
 
     store: str | None = None
@@ -29,7 +28,6 @@ class Options:
     uri: str | None = None
     train: bool = True
     retrain: bool = False
-    release: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,6 @@ from orchestrator.records.store import Store
 from orchestrator.sweepfile.sweep import Sweep
 
 
-def place_of(sweep: str) -> str:
-    """Where a sweep's digest is kept."""
-    return f"sweeps/{sweep}/reported"
-
-
 class Reported:
     """What is to be reported of some rows, held against what was.
 
@@ -35,7 +30,7 @@ class Reported:
 
     def __init__(self, sweep: Sweep, store: Store, options: Options, rows: Iterable[Row]) -> None:
         self.sweep, self.store = sweep, store
-        self.place = place_of(sweep.name)
+        self.place = f"sweeps/{sweep.name}/reported"
         self.uri = reporting.tracking_place(store, options.uri)[0] if options.track else ""
         self.digest = self._digest(rows)
 

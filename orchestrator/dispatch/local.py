@@ -1,7 +1,7 @@
 """Ray itself: connected to, or started on this machine so that its first trial begins soon.
 
 A worker process needs about four seconds for its imports, of which torch takes two. A Ray started here starts
-a process for each CPU at once; these import what trials need while the driver plans, and Tune's first
+a process for each CPU at once; these import what trials need while the driver gets ready, and Tune's first
 actors get them. That takes two liberties with Ray's insides, in :func:`prompt`.
 """
 
@@ -88,14 +88,9 @@ def begin_ray(cpus: int | None, preload: bool) -> Callable[[], None]:
         threading.Event().wait()  # Linux ends the processes that a thread has started when the thread ends
 
     threading.Thread(target=start, name="ray", daemon=True).start()
+    # Python joins this one before it calls Ray's own handler at exit, which must not meet a start half done.
+    threading.Thread(target=done.exception, name="ray-begun").start()
     return done.result
-
-
-def release_ray() -> None:
-    """Let go of Ray while the driver does the rest, which a process that ends would wait for: 3 s."""
-    import ray
-
-    threading.Thread(target=ray.shutdown, name="ray-shutdown").start()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from orchestrator.driver import run
 from orchestrator.options import Options
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
-from orchestrator.reported import Reported, place_of
+from orchestrator.reported import Reported
 from orchestrator.sweepfile.sweep import Sweep
 from tests.orchestrator.sweeps import TRIAL, sweep_of
 
@@ -84,5 +84,5 @@ def test_a_digest_is_of_what_rows_say(tmp_path: Path, written: list[str]) -> Non
     assert not Reported(small(), store, options, rows[1:]).already()
     later = [replace(rows[0], finished="later"), rows[1]]
     assert not Reported(small(), store, options, later).already()
-    store.put(place_of("small"), b"cut")
+    store.put("sweeps/small/reported", b"cut")
     assert not Reported(small(), store, options, rows).already()
