@@ -61,6 +61,9 @@ def start_ray(address: str | None, cpus: int | None, packages: list[str], preloa
         if address is None:
             if preload:
                 os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
+                # Ray ends workers that wait for a second; a trial that finds none waits four for a new one,
+                # and where trials are shorter than that Tune gives it to another's worker again and again.
+                os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
             # never one that happens to run here
             ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)
             _started = ray.get_runtime_context().gcs_address
