@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from engine.step import Stepper
 from engine.update import SGD, Adam, AdamW, Constant, Ramps
 
 
-def _plain(kind: type[torch.optim.Optimizer]) -> Any:
+def _plain(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
     """The same optimiser without the wrappers by which torch keeps its compiler out of one.
 
     They load the compiler, which takes a process 2 s; no optimiser is compiled here.
@@ -37,19 +36,16 @@ def build(
     """
     lr = torch.tensor(settings.lr, device=device)
     parameters = list(parameters)
-    optimizer: torch.optim.Optimizer
     if isinstance(settings, SGD):
-        optimizer = _SGD(
+        return _SGD(
             parameters, lr=lr, momentum=settings.momentum, nesterov=settings.nesterov,
             weight_decay=settings.weight_decay, fused=True,
         )  # fmt: skip
-    else:
-        kind = _AdamW if isinstance(settings, AdamW) else _Adam
-        optimizer = kind(
-            parameters, lr=lr, betas=settings.betas, eps=settings.eps,
-            weight_decay=settings.weight_decay, fused=True,
-        )  # fmt: skip
-    return optimizer
+    kind = _AdamW if isinstance(settings, AdamW) else _Adam
+    return kind(
+        parameters, lr=lr, betas=settings.betas, eps=settings.eps,
+        weight_decay=settings.weight_decay, fused=True,
+    )  # fmt: skip
 
 
 class Updates:

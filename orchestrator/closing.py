@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import reporting
-from orchestrator.audience import Audience
 from orchestrator.dispatch.progress import Progress
-from orchestrator.options import Ended, Options
+from orchestrator.onerun import OneRun
+from orchestrator.options import Ended
 from orchestrator.planning import population
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.sequential import seeds_asked
-from orchestrator.records.ledger import Ledger
 from orchestrator.records.patience import patiently
 from orchestrator.records.row import Row
-from orchestrator.records.store import Store
 from orchestrator.reported import Reported
-from orchestrator.sweepfile.sweep import Sweep
 
 if TYPE_CHECKING:
     from orchestrator.tracking.tracker import Tracker
@@ -29,21 +26,11 @@ class Closing:
     """Closes a run of a sweep.
 
     Args:
-        sweep, options: what was run, where and how. store, ledger: where its results are.
-        audience: told of it. progress: of the run.
+        of: the run. progress: of it.
     """
 
-    def __init__(
-        self,
-        sweep: Sweep,
-        options: Options,
-        store: Store,
-        ledger: Ledger,
-        audience: Audience,
-        progress: Progress,
-    ) -> None:
-        self.sweep, self.options, self.store, self.ledger = sweep, options, store, ledger
-        self.audience, self.progress = audience, progress
+    def __init__(self, of: OneRun, progress: Progress) -> None:
+        self.of, self.progress = of, progress
 
     def close(
         self,
@@ -65,9 +52,9 @@ class Closing:
                 after, rows = patiently(self._recorded, "perturb", 0 if feed.stopped else None)
         except OSError as error:
             return self._unread(before, feed, error)
-        if self.sweep.population and not after.counts()["todo"]:
-            population.clear(self.store, after.jobs)
-        reported = Reported(self.sweep, self.store, self.options, rows)
+        if self.of.sweep.population and not after.counts()["todo"]:
+            population.clear(self.of.store, after.jobs)
+        reported = Reported(self.of.sweep, self.of.store, self.of.options, rows)
         known = not ran and reported.already()
         files = self._written(after, rows) if rows and not known else []
         self._show(after, rows)
@@ -76,36 +63,38 @@ class Closing:
         return self._ended(after, feed, known or bool(files))
 
     def _recorded(self) -> tuple[Plan, list[Row]]:
-        after = plan(self.sweep, self.ledger)
-        return after, reporting.rows_of(after, self.ledger)
+        after = plan(self.of.sweep, self.of.ledger)
+        return after, reporting.rows_of(after, self.of.ledger)
 
     def _written(self, after: Plan, rows: Sequence[Row]) -> list[Path]:
         try:
-            return reporting.write(self.sweep, self.store, after.grid.points, rows)
+            return reporting.write(self.of.sweep, self.of.store, after.grid.points, rows)
         except OSError as error:
-            self.audience.note(f"the report was not written ({error}); `perturb report` writes it")
+            self.of.audience.note(f"the report was not written ({error}); `perturb report` writes it")
             return []
 
     def _show(self, after: Plan, rows: Sequence[Row]) -> None:
-        if self.audience.console is not None and rows:
-            for table in reporting.show(self.sweep, after.grid.points, rows):
-                self.audience.say(table)
+        if self.of.audience.console is not None and rows:
+            for table in reporting.show(self.of.sweep, after.grid.points, rows):
+                self.of.audience.say(table)
 
     def _tracked(
         self, tracker: Tracker | None, after: Plan, rows: Sequence[Row], files: Sequence[Path]
     ) -> bool:
         """Complete MLflow's record; whether it is whole, or none is wanted."""
-        if not self.options.track:
+        if not self.of.options.track:
             return True
         points = after.grid.points
         if tracker is None:
-            seeds = seeds_asked(self.sweep, points, rows)
-            tracker = reporting.start_tracker(self.sweep, self.store, points, seeds, rows, self.options.uri)
-        about = reporting.reports_of(self.sweep), files, self.sweep.description
-        tracker.complete(points, rows, *about, reporting.selects_on_test(self.sweep))
+            seeds = seeds_asked(self.of.sweep, points, rows)
+            tracker = reporting.start_tracker(
+                self.of.sweep, self.of.store, points, seeds, rows, self.of.options.uri
+            )
+        about = reporting.reports_of(self.of.sweep), files, self.of.sweep.description
+        tracker.complete(points, rows, *about, reporting.selects_on_test(self.of.sweep))
         if tracker.close():
             return True
-        self.audience.note("MLflow lacks part of the record; `perturb track` completes it from the ledger")
+        self.of.audience.note("MLflow lacks part of the record; `perturb track` completes it from the ledger")
         return False
 
     def _ended(self, after: Plan, feed: Attempts, page: bool) -> Ended:
@@ -114,24 +103,24 @@ class Closing:
         return Ended(
             after.counts(),
             feed.stopped,
-            reporting.page_of(self.sweep, self.store) if page else "",
+            reporting.page_of(self.of.sweep, self.of.store) if page else "",
             dict(self.progress.failures),
             tuple(failed),
-            bool(self.sweep.search),
+            bool(self.of.sweep.search),
             after.evaluated.counts(),
-            self.options.train,
+            self.of.options.train,
             feed.broken,
         )
 
     def _unread(self, before: Plan, feed: Attempts, error: OSError) -> Ended:
         """How the run ended, told without the ledger, which cannot be read."""
         why = f"the store does not answer ({error})"
-        self.audience.note(f"{why}; what was finished is counted from what the workers said")
+        self.of.audience.note(f"{why}; what was finished is counted from what the workers said")
         counts, progress = before.counts(), self.progress
         done = progress.done + progress.pruned
         counts |= {"done": done, "todo": max(0, counts["trials"] - done)}
         counts |= {"pruned": progress.pruned, "failed": progress.states["failed"]}
         return Ended(
-            counts, feed.stopped or why, "", dict(progress.failures), searched=bool(self.sweep.search),
+            counts, feed.stopped or why, "", dict(progress.failures), searched=bool(self.of.sweep.search),
             broken=feed.broken,
         )  # fmt: skip

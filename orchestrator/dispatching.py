@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from orchestrator.audience import Audience
 from orchestrator.dispatch.drain import draining
 from orchestrator.dispatch.live import line, live
 from orchestrator.dispatch.local import begin_ray, start_ray
@@ -18,14 +18,14 @@ from orchestrator.dispatch.pulse import Pulse
 from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.tune import Observer, run_here, run_on_ray
 from orchestrator.dispatch.watchdog import Watchdog
+from orchestrator.onerun import OneRun
 from orchestrator.options import Options
 from orchestrator.planning import preflight
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.garbage import settled
 from orchestrator.planning.job import Job, Surroundings, stop_flag
 from orchestrator.records.claims import Claims
-from orchestrator.records.lease import Holder, Lease
-from orchestrator.records.store import Store
+from orchestrator.records.lease import Holder
 from orchestrator.sweepfile.sweep import Sweep
 
 
@@ -33,27 +33,21 @@ class Dispatch:
     """Runs what a feed brings, once.
 
     Args:
-        sweep, options: what is run, where and how. around: what its jobs share.
-        lease, claims: of this driver; the claims are given back at the end.
-        audience: shown how it goes. progress: counts it. observers: told what happens.
+        of: the run. around: what its jobs share.
+        claims: of this driver, given back at the end. progress: counts it. observers: told what happens.
     """
 
     def __init__(
         self,
-        sweep: Sweep,
-        options: Options,
+        of: OneRun,
         around: Surroundings,
-        lease: Lease,
         claims: Claims,
-        audience: Audience,
         progress: Progress,
         observers: list[Observer],
     ) -> None:
-        self.sweep, self.options, self.around = sweep, options, around
-        self.lease, self.claims, self.audience = lease, claims, audience
+        self.of, self.around, self.claims = of, around, claims
         self.progress, self.observers = progress, observers
-        self.store = Store(around.store)
-        self.watchdog = Watchdog(self.store, sweep.name, around.minutes)
+        self.watchdog = Watchdog(of.store, of.sweep.name, around.minutes)
 
     def run(self, feed: Attempts, jobs: Sequence[Job], held: Mapping[str, int]) -> None:
         """Until nothing is left or running.
@@ -61,7 +55,7 @@ class Dispatch:
         Args:
             feed: where jobs come from. jobs: planned ones. held: memory of earlier ones by kind.
         """
-        flag, audience = stop_flag(self.sweep.name), self.audience
+        flag, audience = stop_flag(self.of.sweep.name), self.of.audience
 
         def drain() -> None:
             """No trial begins, those that run checkpoint and stop; also called by handlers of signals."""
@@ -71,8 +65,8 @@ class Dispatch:
             pulse.ask(flag)
 
         plain = audience.say if audience.console is not None and not audience.terminal else None
-        pulse = Pulse(self.progress, self.store, flag, drain, plain, audience.heralds)
-        self.lease.lost = lambda by: self._taken_over(feed, by)
+        pulse = Pulse(self.progress, self.of.store, flag, drain, plain, audience.heralds)
+        self.of.lease.lost = lambda by: self._taken_over(feed, by)
         with ExitStack() as stack:
             stack.callback(self.claims.close)
             stack.enter_context(settled())
@@ -81,7 +75,7 @@ class Dispatch:
                 stack.enter_context(live(self.progress, audience.terminal))
             pulse.start()
             stack.callback(pulse.close)
-            if self.options.local:
+            if self.of.options.local:
                 run_here(feed, self.around, self.observers)
             else:
                 self._on_ray(feed, jobs, held)
@@ -89,26 +83,27 @@ class Dispatch:
 
     def _on_ray(self, feed: Attempts, jobs: Sequence[Job], held: Mapping[str, int]) -> None:
         epochs = max((job.trial["epochs"] for job in jobs), default=1)
-        rule = self.sweep.scheduler, self.sweep.better, epochs
-        room = Room(self.sweep.resources, feed, _most_cpus(), held)
-        cluster = bool(self.options.address)
+        rule = self.of.sweep.scheduler, self.of.sweep.better, epochs
+        room = Room(self.of.sweep.resources, feed, _most_cpus(), held)
+        cluster = bool(self.of.options.address)
         run_on_ray(feed, self.around, room, self.watchdog, self.observers, rule, cluster)
 
     def _taken_over(self, feed: Attempts, by: Holder) -> None:
         logging.getLogger("perturb").warning("the sweep was taken over by %s; this driver ends", by)
         feed.stop(f"taken over by {by}")
         self.progress.state = "draining"
-        self.store.put(self.lease.stop, b"")  # the other driver's trials go on
+        self.of.store.put(self.of.lease.stop, b"")  # the other driver's trials go on
 
 
 def connect(sweep: Sweep, options: Options) -> None:
     """Connect to Ray, or start it, and refuse what its nodes could never run."""
-    started = begin_ray(options.cpus, _preloads(sweep)) if options.address is None else None
-    import_module("orchestrator.dispatch.searcher")  # and Tune, which takes a second, meanwhile
-    if started is not None:
-        started()
-    packages = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "engine")]
-    start_ray(options.address, options.cpus, packages)
+    if options.address is None:
+        started = begin_ray(options.cpus, _preloads(sweep))
+    else:
+        packages = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "engine")]
+        started = partial(start_ray, options.address, options.cpus, packages)
+    import_module("orchestrator.dispatch.searcher")  # and Tune, which takes a second, while Ray starts here
+    started()
     preflight.check_resources(sweep.resources, [node["Resources"] for node in _nodes()])
 
 

@@ -21,6 +21,7 @@ from orchestrator.dispatching import Dispatch, connect, living
 from orchestrator.doctor.quick import ready
 from orchestrator.heralds import Herald, heralded
 from orchestrator.notify import notifier_of
+from orchestrator.onerun import OneRun
 from orchestrator.options import Ended, Options
 from orchestrator.planning import preflight
 from orchestrator.planning.attempts import Attempts
@@ -90,9 +91,10 @@ def run(
         store.put(f"sweeps/{sweep.name}/sweep.yaml", sweep.text.encode())
         clear(lease, ledger, sweep.rule)
         tidy(ledger)
+        of = OneRun(sweep, options, store, ledger, lease, audience)
         with heralded(heralds, sweep.name, planned.counts(), planned.evaluated.counts()) as told:
             audience.begin()
-            told.ended = _Driver(sweep, options, store, ledger, planned, lease, audience).run(rows)
+            told.ended = _Driver(of, planned).run(rows)
         tidy(ledger)
         return told.ended
 
@@ -129,90 +131,79 @@ def _check_data(sweep: Sweep, planned: Plan, audience: Audience) -> None:
 class _Driver:
     """One call of :func:`run`, with the lock held."""
 
-    def __init__(
-        self,
-        sweep: Sweep,
-        options: Options,
-        store: Store,
-        ledger: Ledger,
-        planned: Plan,
-        lease: Lease,
-        audience: Audience,
-    ) -> None:
-        self.sweep, self.options, self.store, self.ledger = sweep, options, store, ledger
-        self.planned, self.lease, self.audience = planned, lease, audience
-        self.claims, self.observers = Claims(lease), list[Observer]()
-        self.around = _around(sweep, options, store, lease)
+    def __init__(self, of: OneRun, planned: Plan) -> None:
+        self.of, self.planned = of, planned
+        self.claims, self.observers = Claims(of.lease), list[Observer]()
+        self.around = _around(of)
 
     def run(self, rows: list[Row]) -> Ended:
         """Whatever is left, from the rows that there are, which are let go of where more will come."""
-        planned = self.planned
-        source = source_of(self.sweep, planned, self.ledger, self.options.train)
+        sweep, audience = self.of.sweep, self.of.audience
+        source = source_of(sweep, self.planned, self.of.ledger, self.of.options.train)
         shared = Shared(
             source,
             self.claims,
-            self.ledger,
+            self.of.ledger,
             self._needed(),
             elsewhere=self._elsewhere,
-            say=self.audience.say,
-            rule=self.sweep.rule,
+            say=audience.say,
+            rule=sweep.rule,
         )
         feed = self._feed(shared)
-        seeds = seeds_asked(self.sweep, planned.grid.points, rows)
-        counts = planned.counts(), self.sweep.metric, planned.evaluated.counts()
-        progress = Progress(self.sweep.name, *counts, seeds)
-        progress.trains, progress.aside = self.options.train, shared.aside
-        progress.recall(planned.jobs, rows)
+        seeds = seeds_asked(sweep, self.planned.grid.points, rows)
+        counts = self.planned.counts(), sweep.metric, self.planned.evaluated.counts()
+        progress = Progress(sweep.name, *counts, seeds)
+        progress.trains, progress.aside = self.of.options.train, shared.aside
+        progress.recall(self.planned.jobs, rows)
         ran, tracker = not feed.exhausted, None
         if ran:
             tracker = self._dispatch(feed, source, progress, rows)
         progress.state = "stopped" if feed.stopped else "done"
-        if ran or not told_already(self.store, progress):
+        if ran or not told_already(self.of.store, progress):
             with suppress(OSError):  # the ledger tells it too
-                self.store.put(f"sweeps/{self.sweep.name}/progress.json", progress.json())
-        for herald in self.audience.heralds:
+                self.of.store.put(f"sweeps/{sweep.name}/progress.json", progress.json())
+        for herald in audience.heralds:
             herald.progress(progress)
-        for told in filter(None, [feed.note, *impossible(planned.evaluated)]):
-            self.audience.note(told)
-        closing = Closing(self.sweep, self.options, self.store, self.ledger, self.audience, progress)
-        return closing.close(planned, feed, tracker, None if ran else rows)
+        for told in filter(None, [feed.note, *impossible(self.planned.evaluated)]):
+            audience.note(told)
+        return Closing(self.of, progress).close(self.planned, feed, tracker, None if ran else rows)
 
     def _feed(self, shared: Shared) -> Attempts:
-        budget = self.sweep.budget
-        trials = None if self.sweep.search else budget.trials
-        meter = meter_of(self.sweep, self.planned, self.ledger)
+        sweep, budget = self.of.sweep, self.of.sweep.budget
+        trials = None if sweep.search else budget.trials
+        meter = meter_of(sweep, self.planned, self.of.ledger)
         limited = Budget(shared, trials, budget.hours, meter)
-        return Attempts(limited, Policy(self.sweep.failures, living), self.audience.say, shared.finished)
+        return Attempts(limited, Policy(sweep.failures, living), self.of.audience.say, shared.finished)
 
     def _dispatch(self, feed: Attempts, source: Feed, progress: Progress, rows: list[Row]) -> Tracker | None:
         """Run what is left, with everybody watching; the tracker of it. The rows are let go of."""
-        planned, points = self.planned, self.planned.grid.points
-        self.observers += [progress, *self.audience.heralds]
+        of, planned, points = self.of, self.planned, self.planned.grid.points
+        self.observers += [progress, *of.audience.heralds]
         tracker, seeds = None, progress.seeds  # those that grow are the ones that are shown
-        if self.options.track:
+        if of.options.track:
             from orchestrator.tracking.tracker import Follower
 
-            tracker = reporting.start_tracker(self.sweep, self.store, points, seeds, rows, self.options.uri)
+            tracker = reporting.start_tracker(of.sweep, of.store, points, seeds, rows, of.options.uri)
             self.observers.append(Follower(tracker, self._row))
         if isinstance(source, Sequential):
             source.grown = lambda count: progress.grown(count, source.wanted)
         memory = held_of(rows)
         rows.clear()
-        if self.options.address:
-            cells = preflight.cells_of(self.sweep, planned.grid)
+        if of.options.address:
+            cells = preflight.cells_of(of.sweep, planned.grid)
             self.around = replace(self.around, files=pack(preflight.data_of(cells)))
-        about = self.lease, self.claims, self.audience, progress, self.observers
-        Dispatch(self.sweep, self.options, self.around, *about).run(feed, planned.jobs, memory)
+        dispatch = Dispatch(of, self.around, self.claims, progress, self.observers)
+        dispatch.run(feed, planned.jobs, memory)
         return tracker
 
     def _row(self, key: str) -> Row | None:
-        row = self.ledger.one(key, self.planned.rule)
-        return attach([row], jobs_of_row(row, self.sweep), self.ledger)[0] if row else None
+        row = self.of.ledger.one(key, self.planned.rule)
+        return attach([row], jobs_of_row(row, self.of.sweep), self.of.ledger)[0] if row else None
 
     def _needed(self) -> Callable[[Job], bool]:
         """Whether a trial's weights are used in this sweep; a search's trials may be, where they keep any."""
         parents = {job.parent for job in (*self.planned.jobs, *self.planned.evaluated.jobs)}
-        return lambda job: job.key in parents or bool(self.sweep.search)
+        return lambda job: job.key in parents or bool(self.of.sweep.search)
 
     def _elsewhere(self, job: Job, outcome: Outcome) -> None:
         """A job ended that another driver ran."""
@@ -221,16 +212,17 @@ class _Driver:
             observer.finished(job, outcome)
 
 
-def _around(sweep: Sweep, options: Options, store: Store, lease: Lease) -> Surroundings:
+def _around(of: OneRun) -> Surroundings:
     """What all jobs of a run share."""
+    sweep = of.sweep
     resources = sweep.resources
     return Surroundings(
-        store=store.location,
+        store=of.store.location,
         sweep=sweep.name,
         plugins=tuple((Path(p).name, (sweep.folder / p).read_bytes()) for p in sweep.plugins),
         git_commit=git_commit(sweep.folder) or git_commit(Path(__file__).parent),
         cpus=resources.cpus,
-        workers=1 if options.local else resources.workers,
+        workers=1 if of.options.local else resources.workers,
         micro=resources.micro,
         gpu=resources.most_gpus > 0,
         minutes=sweep.failures.minutes or 0.0,
@@ -239,5 +231,5 @@ def _around(sweep: Sweep, options: Options, store: Store, lease: Lease) -> Surro
         pauses=sweep.scheduler.pauses if sweep.scheduler else False,
         every=sweep.population.every if sweep.population else 0,
         data_root=str(data_root() or ""),
-        stop=lease.stop,
+        stop=of.lease.stop,
     )

@@ -111,7 +111,8 @@ def prompt() -> Iterator[None]:
     wanted: list[tuple[Any, str, Any]] = [(usage, "tag_callbacks", lambda callbacks: False)]
     if ray.get_runtime_context().gcs_address == _started:
         wanted += [(class_cache, "DEFAULT_ENV_VARS", {}), (class_cache, "ENV_VARS_TO_PROPAGATE", set())]
-    before = [(place, name, getattr(place, name)) for place, name, _ in wanted if hasattr(place, name)]
+    wanted = [(place, name, value) for place, name, value in wanted if hasattr(place, name)]
+    before = [(place, name, getattr(place, name)) for place, name, _ in wanted]
     try:
         for place, name, value in wanted:
             setattr(place, name, value)

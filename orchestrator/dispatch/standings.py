@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from orchestrator.planning.cells import seeds_of
 from orchestrator.reports.summary import CellSummary
@@ -41,7 +41,6 @@ class Standings:
         self.values: dict[str, dict[int, float]] = {}
         self.places: dict[str, Place] = {}
         self.order: list[Place] = []
-        self.labels: dict[str, dict[str, Any]] = {}
 
     def told(self, cell: str, seed: int, value: float) -> None:
         """A trial of a cell was measured, for the first time or again; what is no number is passed over."""

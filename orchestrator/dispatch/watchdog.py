@@ -48,6 +48,7 @@ class Watchdog:
         self.killed: dict[str, Ended] = {}
         self.draining_since: float | None = None
         self.looked = 0.0
+        self.cancelled = set[str]()
 
     def drain(self) -> None:
         """A request to stop was made."""
@@ -61,7 +62,7 @@ class Watchdog:
         """A trial ended; a request to cancel it goes with it, unless it is started once more."""
         watched = self.running.pop(trial_id, None)
         self.killed.pop(trial_id, None)
-        if watched is not None and not again:
+        if watched is not None and not again and watched.key in self.cancelled:
             with suppress(OSError):  # the next run of the sweep removes it
                 self.store.remove(f"{self.folder}{watched.key}")
 
@@ -75,19 +76,19 @@ class Watchdog:
         if now - self.looked < LOOK_SECONDS:
             return
         self.looked = now
-        cancelled = self._cancelled()
+        self._ask_cancelled()
         for trial_id, watched in list(self.running.items()):
             if trial_id not in self.killed:
-                why = self._why(watched, now, cancelled)
+                why = self._why(watched, now)
                 if why is not None:
                     self._kill(trial_id, watched, why)
 
-    def _why(self, watched: _Watched, now: float, cancelled: set[str]) -> Ended | None:
+    def _why(self, watched: _Watched, now: float) -> Ended | None:
         if self.draining_since is not None and now - self.draining_since > DRAIN_SECONDS:
             return "stopped"
         if self.minutes and self._trains(watched, now) > 60 * self.minutes + GRACE_SECONDS:
             return "time-out", f"took more than {self.minutes:g} minutes, and did not end by itself"
-        return ("cancelled", "cancelled on request") if watched.key in cancelled else None
+        return ("cancelled", "cancelled on request") if watched.key in self.cancelled else None
 
     def _trains(self, watched: _Watched, now: float) -> float:
         """Seconds since a trial began its log: the start of its process is not its own time."""
@@ -96,11 +97,9 @@ class Watchdog:
                 watched.since = now
         return 0.0 if watched.since is None else now - watched.since
 
-    def _cancelled(self) -> set[str]:
-        try:
-            return set(self.store.names(self.folder))
-        except OSError:  # a store that is away is asked again
-            return set()
+    def _ask_cancelled(self) -> None:
+        with suppress(OSError):  # a store that is away is asked again
+            self.cancelled = set(self.store.names(self.folder))
 
     def _kill(self, trial_id: str, watched: _Watched, why: Ended) -> None:
         import ray

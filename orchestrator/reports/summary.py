@@ -7,11 +7,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Literal, NamedTuple, Protocol
 
 from engine.errors import InputError
 from orchestrator.planning.cells import seeds_of
+from orchestrator.planning.decisions import t_quantile
 from orchestrator.records.metrics import label_of, lower_is_better
 from orchestrator.records.row import Row
 
@@ -109,7 +109,7 @@ class CellSummary:
         """95 % interval of the mean, ``mean ± t(0.975, n-1) sd / sqrt(n)``; NaN for fewer than two."""
         if self.n < 2:
             return math.nan, math.nan
-        half = _t_quantile(self.n - 1) * self.sd / math.sqrt(self.n)
+        half = t_quantile(0.95, self.n - 1) * self.sd / math.sqrt(self.n)
         return self.mean - half, self.mean + half
 
     @property
@@ -251,10 +251,3 @@ def _data_settings(row: Row) -> str:
 
 def _trust(row: Row) -> tuple[int, str]:
     return -ALL_RUN.index(row.status), row.finished
-
-
-@cache
-def _t_quantile(freedom: int) -> float:
-    from scipy.special import stdtrit  # as scipy.stats.t does, whose import takes half a second more
-
-    return float(stdtrit(freedom, 0.975))

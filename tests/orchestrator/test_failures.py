@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
+from engine import checkpoint
 from orchestrator import api
 from orchestrator.dispatch import watchdog
 from orchestrator.driver import run
@@ -125,7 +127,10 @@ def test_workers_drain_from_the_middle_of_an_epoch_and_end_bit_for_bit(tmp_path:
     sender.join()
     assert time.monotonic() - asked[0] < 60
     assert (ended.exit_code, ended.counts["done"]) == (75, 0)
-    assert Store(tmp_path / "store").exists(f"checkpoints/{job.key}/resume.pt")
+    saved = checkpoint.load(tmp_path / f"store/checkpoints/{job.key}", job.key, torch.device("cpu"))
+    assert saved is not None
+    assert saved[2].epoch >= 1
+    assert 0 < saved[2].step < 512 // 4, "in the middle of an epoch"
     assert ran(sweep, tmp_path / "store").exit_code == 0
     assert ran(sweep, tmp_path / "whole").exit_code == 0
     (drained,), (whole,) = (Ledger(Store(tmp_path / name)).read([job.key]) for name in ("store", "whole"))
