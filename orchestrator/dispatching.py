@@ -13,10 +13,11 @@ from typing import Any
 from orchestrator.dispatch.drain import draining
 from orchestrator.dispatch.live import line, live
 from orchestrator.dispatch.local import begin_ray, start_ray
+from orchestrator.dispatch.observer import Observer
 from orchestrator.dispatch.progress import Progress
 from orchestrator.dispatch.pulse import Pulse
 from orchestrator.dispatch.room import Room
-from orchestrator.dispatch.tune import Observer, run_here, run_on_ray
+from orchestrator.dispatch.tune import run_here, run_on_ray
 from orchestrator.dispatch.watchdog import Watchdog
 from orchestrator.onerun import OneRun
 from orchestrator.options import Options

@@ -13,10 +13,10 @@ from engine.files import data_root
 from orchestrator import reporting
 from orchestrator.audience import Audience
 from orchestrator.closing import Closing
+from orchestrator.dispatch.observer import Observer
 from orchestrator.dispatch.progress import Progress, told_already
 from orchestrator.dispatch.room import held_of
 from orchestrator.dispatch.shipping import pack
-from orchestrator.dispatch.tune import Observer
 from orchestrator.dispatching import Dispatch, connect, living
 from orchestrator.doctor.quick import ready
 from orchestrator.heralds import Herald, heralded
@@ -25,8 +25,9 @@ from orchestrator.onerun import OneRun
 from orchestrator.options import Ended, Options
 from orchestrator.planning import preflight
 from orchestrator.planning.attempts import Attempts
+from orchestrator.planning.budget import Budget
 from orchestrator.planning.evaluations import attach, impossible, jobs_of_row
-from orchestrator.planning.feed import Budget, Feed
+from orchestrator.planning.feed import Feed
 from orchestrator.planning.job import Job, Outcome, Surroundings, cancel_flag, stop_flag
 from orchestrator.planning.plan import Plan, plan_with_rows
 from orchestrator.planning.policy import Policy

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.dispatch.observer import Observer
 from orchestrator.dispatch.progress import Progress
-from orchestrator.dispatch.tune import Observer
 from orchestrator.planning.job import Job, Outcome
 
 if TYPE_CHECKING:

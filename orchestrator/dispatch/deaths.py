@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.records.row import FailureClass
+from orchestrator.records.failures import FailureClass
 
 NOTICE_SECONDS = 30.0
 """Callers of an actor hear that it is gone before Ray's table does: a lost node first misses heartbeats."""
@@ -27,6 +27,17 @@ class Death:
     failure: FailureClass = "lost"
     free: bool = False
     node: str = ""
+
+
+class GangLost(RuntimeError):
+    """A rank died; the trial can go on from its checkpoint with a new gang."""
+
+    def __init__(self, message: str, death: Death) -> None:
+        super().__init__(message, death)
+        self.death = death
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def death_of(actor: Any, error: BaseException | None = None) -> Death:

@@ -16,7 +16,7 @@ from engine.distributed import Workers
 from engine.errors import InputError
 from engine.evaluations.base import Findings
 from orchestrator.dispatch.checkpoints import Checkpoints
-from orchestrator.dispatch.gang import GangLost
+from orchestrator.dispatch.deaths import GangLost
 from orchestrator.dispatch.outages import through_outages
 from orchestrator.dispatch.rows import evaluated_row, failed_evaluation
 from orchestrator.dispatch.worker import (

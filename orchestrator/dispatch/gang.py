@@ -16,7 +16,7 @@ from engine.config import Trial
 from engine.evaluations.base import Findings
 from engine.report import Event, Report, Signal, carry_on
 from engine.result import Result
-from orchestrator.dispatch.deaths import Death, death_of
+from orchestrator.dispatch.deaths import Death, GangLost, death_of
 from orchestrator.planning.job import Job, Surroundings
 
 POLL_SECONDS = 0.2
@@ -27,17 +27,6 @@ REST_SECONDS = 60.0
 
 ANSWER_SECONDS = 10.0
 """A rank that takes longer to answer after a failure counts as dead: a lost node is noticed late."""
-
-
-class GangLost(RuntimeError):
-    """A rank died; the trial can go on from its checkpoint with a new gang."""
-
-    def __init__(self, message: str, death: Death) -> None:
-        super().__init__(message, death)
-        self.death = death
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class Rank:

@@ -20,8 +20,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 from ray.tune.schedulers.pbt import _PBTTrialState
 
+from orchestrator.dispatch.messages import EPOCH, VALUE, decode
 from orchestrator.dispatch.rounds import CLONE, HEARD, SETTINGS
-from orchestrator.dispatch.tune import EPOCH, VALUE, decode
 from orchestrator.planning.population import drawn, inside
 from orchestrator.sweepfile.schedulers import Pbt
 

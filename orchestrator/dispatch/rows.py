@@ -11,8 +11,9 @@ from engine.result import Result
 from orchestrator.planning.job import Job, Surroundings
 from orchestrator.planning.population import varied
 from orchestrator.records.evaluation import EvaluationRow
+from orchestrator.records.failures import FailureClass
 from orchestrator.records.provenance import device_name, now, versions
-from orchestrator.records.row import FailureClass, Row
+from orchestrator.records.row import Row
 
 
 def failed_row(

@@ -18,7 +18,7 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from orchestrator.dispatch.tune import EPOCH, VALUE
+from orchestrator.dispatch.messages import EPOCH, VALUE
 from orchestrator.sweepfile.schedulers import Asha, Hyperband, Median, Pbt, Scheduler
 
 NEVER = 10**9

@@ -24,12 +24,12 @@ from ray.tune.schedulers import TrialScheduler
 
 from engine.result import Result
 from orchestrator.dispatch.deaths import Death
+from orchestrator.dispatch.observer import Observer
 from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.rows import failed_row, trained_row
 from orchestrator.dispatch.scheduler import scheduler_of
 from orchestrator.dispatch.searcher import FeedSearcher
 from orchestrator.dispatch.trainable import told
-from orchestrator.dispatch.tune import Observer
 from orchestrator.dispatch.watchdog import Watchdog
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.job import Job, Outcome, Surroundings

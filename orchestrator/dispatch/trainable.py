@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.dispatch.messages import EPOCH, VALUE, decode
 from orchestrator.dispatch.rounds import SETTINGS
-from orchestrator.dispatch.tune import EPOCH, VALUE, decode
 from orchestrator.planning.job import Surroundings
 
 

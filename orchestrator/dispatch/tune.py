@@ -9,7 +9,6 @@ up its checkpoint from our store.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -17,37 +16,19 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from orchestrator.dispatch.local import prompt
+from orchestrator.dispatch.observer import Observer
 from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.watchdog import Watchdog
 from orchestrator.planning.attempts import Attempts
-from orchestrator.planning.job import Job, Outcome, Surroundings, cancel_flag
+from orchestrator.planning.job import Job, Surroundings, cancel_flag
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.schedulers import Scheduler
 
-VALUE, EPOCH = "value", "epoch"
-"""Names in a report: the metric that trials are compared by, and after which epoch."""
-
 REPORT_SECONDS = 1.0
 """Least time between two epochs that a trial forwards to the driver; the ledger's row holds them all."""
-
-
-class Observer(Protocol):
-    """Someone who is told what happens to jobs: the progress view, the tracker."""
-
-    def started(self, job: Job) -> None:
-        """A worker begins the job."""
-
-    def epoch(self, job: Job, epoch: int, metrics: dict[str, float]) -> None:
-        """An epoch has ended; not every one is told."""
-
-    def finished(self, job: Job, outcome: Outcome) -> None:
-        """The job ended."""
-
-    def again(self, job: Job, outcome: Outcome) -> None:
-        """The job failed, and is started once more."""
 
 
 def run_on_ray(
@@ -142,16 +123,6 @@ def _uncancel(attempts: Attempts, around: Surroundings, job: Job) -> None:
         if job.evaluation is not None and store.exists(flag):
             attempts.say(f"evaluation {job.key[:12]} was not cancelled: without Ray it is waited for")
         store.remove(flag)
-
-
-def encode(job: Job) -> str:
-    """A job as text, for Tune's config."""
-    return json.dumps(vars(job))  # not asdict, whose deep copy takes several times as long
-
-
-def decode(text: str) -> Job:
-    """The job that :func:`encode` wrote."""
-    return Job(**json.loads(text))
 
 
 def _tune_folder(around: Surroundings, temporary: str) -> str:

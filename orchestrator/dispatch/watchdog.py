@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestrator.planning.job import cancel_flag
-from orchestrator.records.row import FailureClass
+from orchestrator.records.failures import FailureClass
 from orchestrator.records.store import Store
 
 DRAIN_SECONDS = 50.0

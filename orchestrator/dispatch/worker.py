@@ -25,17 +25,17 @@ from engine.report import Event, Report, Signal
 from engine.result import Result
 from engine.train import train
 from orchestrator.dispatch.checkpoints import Checkpoints
-from orchestrator.dispatch.gang import GangLost
+from orchestrator.dispatch.deaths import GangLost
 from orchestrator.dispatch.outages import through_outages
 from orchestrator.dispatch.rounds import Rounds
 from orchestrator.dispatch.rows import failed_row, first_line, trained_row
 from orchestrator.dispatch.shipping import unpack
 from orchestrator.planning.job import Job, Outcome, Surroundings, cancel_flag, stop_flag
 from orchestrator.planning.population import varied
+from orchestrator.records.failures import FailureClass
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.leftovers import forget
 from orchestrator.records.patience import patiently
-from orchestrator.records.row import FailureClass
 from orchestrator.records.store import Store
 
 Train = Callable[[Trial, Report, Job, Surroundings], Result]

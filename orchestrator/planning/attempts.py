@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from orchestrator.planning.feed import REQUESTED, Budget
+from orchestrator.planning.budget import REQUESTED, Budget
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.planning.policy import Policy
 

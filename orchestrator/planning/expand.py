@@ -12,7 +12,7 @@ from engine.config import Trial, override
 from engine.errors import InputError
 from orchestrator.planning import population
 from orchestrator.planning.cells import Cell, Grid, Point
-from orchestrator.sweepfile.checks import POINT
+from orchestrator.sweepfile.dimensions import POINT
 from orchestrator.sweepfile.evaluations import load_plugins
 from orchestrator.sweepfile.problems import Problem, of_input
 from orchestrator.sweepfile.sweep import Sweep

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from engine.config import Keep
-from orchestrator.records.row import FailureClass
+from orchestrator.records.failures import FailureClass
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from engine.identity import canonical, digest
 from orchestrator.planning.cells import Cell, Grid, Point
 from orchestrator.planning.job import Job
 from orchestrator.records.store import Store
-from orchestrator.sweepfile.checks import dimensions
+from orchestrator.sweepfile.dimensions import dimensions
 from orchestrator.sweepfile.parts import Searched
 from orchestrator.sweepfile.problems import Problem, illegal
 from orchestrator.sweepfile.schedulers import Pbt

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from orchestrator.records.row import FailureClass
+from orchestrator.records.failures import FailureClass
 
 EvaluationStatus = Literal["completed", "failed"]
 

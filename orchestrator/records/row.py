@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from orchestrator.records.evaluation import EvaluationRow
+from orchestrator.records.failures import FailureClass
 
 Status = Literal["completed", "diverged", "failed", "pruned"]
 DONE: tuple[Status, ...] = ("completed", "diverged")
@@ -14,10 +15,6 @@ DONE: tuple[Status, ...] = ("completed", "diverged")
 
 SETTLED: tuple[Status, ...] = (*DONE, "pruned")
 """Statuses that are not run again; a ledger tells of what was pruned by the rule that it is asked with."""
-
-FailureClass = Literal["error", "out of memory", "lost", "node", "time-out", "cancelled", "data"]
-"""Why a trial failed: an exception, no memory left, its process or node gone too often, a node that fails
-trials that run elsewhere, more time than it may take, the user's word, its data refused."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from orchestrator.planning.job import Job
+from orchestrator.records.failures import FailureClass
 from orchestrator.records.metrics import TRIAL_METRICS, lower_is_better
-from orchestrator.records.row import FailureClass
 
 Metrics = Mapping[str, float]
 

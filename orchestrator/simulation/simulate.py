@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import InputError
+from orchestrator.dispatch.observer import Observer
 from orchestrator.dispatch.progress import Progress
 from orchestrator.dispatch.room import Room
-from orchestrator.dispatch.tune import Observer
 from orchestrator.planning.attempts import Attempts
-from orchestrator.planning.feed import Budget
+from orchestrator.planning.budget import Budget
 from orchestrator.planning.garbage import settled
 from orchestrator.planning.job import Surroundings
 from orchestrator.planning.plan import Plan, plan

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import did_you_mean
 from orchestrator.records.metrics import label_of, trial_metrics
+from orchestrator.sweepfile.dimensions import POINT, dimensions
 from orchestrator.sweepfile.parts import Metric, repeated
 from orchestrator.sweepfile.populations import population_problems
 from orchestrator.sweepfile.problems import Problem, illegal
@@ -18,26 +19,12 @@ from orchestrator.sweepfile.yaml_file import Where
 if TYPE_CHECKING:
     from orchestrator.sweepfile.sweep import Sweep
 
-POINT = "point"
-"""The dimension that the named points make, in labels and reports."""
-
 
 def check(sweep: Sweep) -> list[Problem]:
     """Everything that contradicts itself in a sweep whose blocks are legal one by one."""
     checks = (_seeds, _axes, _zips, _twice, _metrics, _search, check_search, _budget, _scheduler, _reports,
               replicate_problems, price_problems, population_problems)  # fmt: skip
     return [problem for one in checks for problem in one(sweep)]
-
-
-def dimensions(sweep: Sweep) -> dict[str, tuple[Where, tuple[Any, ...]]]:
-    """Place and values of every axis, those of ``zip`` included, by its dotted name."""
-    found: dict[str, tuple[Where, tuple[Any, ...]]] = {}
-    for name, values in sweep.axes.items():
-        found[name] = (("axes", name), values)
-    for i, group in enumerate(sweep.zip):
-        for name, values in group.items():
-            found[name] = (("zip", i, name), values)
-    return found
 
 
 def _seeds(sweep: Sweep) -> Iterator[Problem]:

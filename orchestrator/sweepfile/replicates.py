@@ -10,6 +10,7 @@ from pydantic import Field, WrapValidator, model_validator
 from engine.errors import did_you_mean
 from engine.settings import Count, Frozen, Positive, Whole
 from orchestrator.records.metrics import measure_of
+from orchestrator.sweepfile.dimensions import POINT, dimensions
 from orchestrator.sweepfile.problems import Problem, illegal
 
 if TYPE_CHECKING:
@@ -129,7 +130,5 @@ def price_problems(sweep: Sweep) -> Iterator[Problem]:
 
 def _places(sweep: Sweep) -> dict[str, list[Any]]:
     """Every dimension of the sweep by its label, with its values."""
-    from orchestrator.sweepfile.checks import POINT, dimensions
-
     found = {name: list(values) for name, (_, values) in dimensions(sweep).items()}
     return found | ({POINT: list(sweep.points)} if sweep.points else {})

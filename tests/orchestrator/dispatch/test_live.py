@@ -13,7 +13,7 @@ from orchestrator.dispatch.progress import Progress
 from orchestrator.dispatch.standings import Standings
 from orchestrator.planning.cells import CellSeeds
 from orchestrator.planning.job import Job, Outcome
-from orchestrator.records.row import FailureClass
+from orchestrator.records.failures import FailureClass
 from orchestrator.sweepfile.parts import Metric
 
 

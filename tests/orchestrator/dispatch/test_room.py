@@ -7,7 +7,8 @@ import pytest
 
 from orchestrator.dispatch.room import OVERHEAD, Room, held_of, kind_of
 from orchestrator.planning.attempts import Attempts
-from orchestrator.planning.feed import Budget, Queue
+from orchestrator.planning.budget import Budget
+from orchestrator.planning.feed import Queue
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.planning.policy import Policy
 from orchestrator.records.row import Row

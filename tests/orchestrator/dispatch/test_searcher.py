@@ -12,7 +12,8 @@ from orchestrator.dispatch.room import Room
 from orchestrator.dispatch.searcher import FeedSearcher
 from orchestrator.dispatch.watchdog import Watchdog
 from orchestrator.planning.attempts import Attempts
-from orchestrator.planning.feed import Budget, Queue
+from orchestrator.planning.budget import Budget
+from orchestrator.planning.feed import Queue
 from orchestrator.planning.job import Job, Outcome, Surroundings
 from orchestrator.planning.policy import Policy
 from orchestrator.planning.shared import Shared

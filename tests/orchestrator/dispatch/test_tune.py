@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import Trial
-from orchestrator.dispatch.tune import decode, encode
 from orchestrator.driver import evaluate, run
 from orchestrator.options import Options
-from orchestrator.planning.job import Job
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
-from tests.orchestrator.sweeps import TRIAL, breaking, probing, sweep_of
+from tests.orchestrator.sweeps import breaking, probing, sweep_of
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -29,12 +26,6 @@ def rows_of(store: Path) -> dict[str, Row]:
     ledger = Ledger(Store(store))
     rows = ledger.read(ledger.index())
     return {r.key: replace(r, timings={}, finished="", workers=1) for r in rows}
-
-
-def test_jobs_travel_as_text() -> None:
-    trial = Trial.model_validate(TRIAL).model_dump(mode="json")
-    job = Job("k", "c", 1, trial, {"seed": 1}, "h", {"method.p": 0.5}, "best", "p")
-    assert decode(encode(job)) == job
 
 
 def test_rows_are_those_of_the_run_in_process(tmp_path: Path) -> None:

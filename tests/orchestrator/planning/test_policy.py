@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from orchestrator.planning.attempts import Attempts
-from orchestrator.planning.feed import REQUESTED, Budget, Queue
+from orchestrator.planning.budget import REQUESTED, Budget
+from orchestrator.planning.feed import Queue
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.planning.policy import Policy
 from orchestrator.sweepfile.parts import Failures

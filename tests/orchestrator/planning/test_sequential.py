@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.planning import decisions
-from orchestrator.planning.feed import Budget
+from orchestrator.planning.budget import Budget
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.sequential import Sequential, seeds_asked

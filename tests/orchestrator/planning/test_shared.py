@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.planning import shared as module
-from orchestrator.planning.feed import Budget, Queue
+from orchestrator.planning.budget import Budget
+from orchestrator.planning.feed import Queue
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.planning.shared import Shared
 from orchestrator.records.claims import Claims

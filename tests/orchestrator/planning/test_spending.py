@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.planning.feed import Budget, Queue
+from orchestrator.planning.budget import Budget
+from orchestrator.planning.feed import Queue
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.planning.plan import plan
 from orchestrator.planning.spending import Meter, meter_of, seconds_spent
