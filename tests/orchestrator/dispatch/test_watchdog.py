@@ -105,12 +105,28 @@ def test_one_is_cancelled(tmp_path: Path, clock: Callable[[float], None], killed
 
 
 @pytest.mark.parametrize(("again", "left"), [(False, []), (True, ["key-a"])])
-def test_a_request_to_cancel_goes_with_its_trial(tmp_path: Path, again: bool, left: list[str]) -> None:
+def test_a_request_to_cancel_goes_with_its_trial(
+    tmp_path: Path, clock: Callable[[float], None], killed: list[Any], again: bool, left: list[str]
+) -> None:
     store = Store(tmp_path)
     dog = watching(store, "a")
     store.put(cancel_flag("s", "key-a"), b"")
+    clock(2)
+    dog.look()
+    assert killed == ["actor of a"]
     dog.ended("a", again=again)
     assert store.names(cancel_flag("s", "")) == left
+
+
+def test_the_end_of_a_trial_that_nobody_cancelled_asks_nothing_of_the_store(
+    tmp_path: Path, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dog = watching(Store(tmp_path), "a")
+    clock(2)
+    dog.look()
+    monkeypatch.setattr(dog, "store", None)
+    dog.ended("a")
+    assert not dog.running
 
 
 def test_a_store_that_is_away_ends_nothing(
