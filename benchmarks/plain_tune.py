@@ -1,7 +1,8 @@
 """The quickstart's grid as a plain Ray Tune script: what one would write without this project.
 
 All 49 points of the 7 x 7 grid and the same seeds, epochs, batch, model and optimiser as
-``sweeps/quickstart.yaml``; a DataLoader, an own training loop, DropAttack as a plug-in that attacks, is
+``sweeps/quickstart.yaml``, handed to OptunaSearch as points to evaluate (its GridSampler ends a study in a way
+that Tune's searcher cannot: ``Study.stop`` outside ``optimize``); a DataLoader, an own training loop, DropAttack as a plug-in that attacks, is
 backpropagated and restores; the metrics of every epoch reported to Tune and logged to a SQLite MLflow
 store by Ray's callback (test accuracy too, so that it can be read off at the best epoch on validation),
 ``reuse_actors=True`` unless ``--no-reuse``; at the end the grid as a table and as a heatmap. It takes the
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -174,19 +176,28 @@ def main() -> None:
     import ray
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
+    from ray.tune.search.optuna import OptunaSearch
 
+    grid = {
+        "epsilon": EPSILONS[: options.epsilons], "p": PROBABILITIES, "seed": list(range(options.seeds)),
+    }  # fmt: skip
+    points = [dict(zip(grid, point, strict=True)) for point in product(*grid.values())]
     ray.init(num_cpus=2, include_dashboard=False)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(train, data=load_data()), {"cpu": 1}),
         param_space={
-            "epsilon": tune.grid_search(EPSILONS[: options.epsilons]),
-            "p": tune.grid_search(PROBABILITIES),
-            "seed": tune.grid_search(list(range(options.seeds))),
+            **{name: tune.choice(values) for name, values in grid.items()},
             "epochs": options.epochs,
             "lr": options.lr,
             "batch_size": options.batch_size,
         },
-        tune_config=tune.TuneConfig(metric="val_accuracy", mode="max", reuse_actors=options.reuse),
+        tune_config=tune.TuneConfig(
+            metric="val_accuracy",
+            mode="max",
+            search_alg=OptunaSearch(points_to_evaluate=points),
+            num_samples=len(points),
+            reuse_actors=options.reuse,
+        ),
         run_config=tune.RunConfig(
             name="grid",
             storage_path=str(folder / "tune"),
