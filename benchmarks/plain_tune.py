@@ -1,13 +1,13 @@
 """The quickstart's grid as a plain Ray Tune script: what one would write without this project.
 
 All 49 points of the 7 x 7 grid and the same seeds, epochs, batch, model and optimiser as
-``sweeps/quickstart.yaml``, handed to OptunaSearch as points to evaluate (its GridSampler ends a study in a way
-that Tune's searcher cannot: ``Study.stop`` outside ``optimize``); a DataLoader, an own training loop, DropAttack as a plug-in that attacks, is
-backpropagated and restores; the metrics of every epoch reported to Tune and logged to a SQLite MLflow
-store by Ray's callback (test accuracy too, so that it can be read off at the best epoch on validation),
-``reuse_actors=True`` unless ``--no-reuse``; at the end the grid as a table and as a heatmap. It takes the
-data's tensors through ``tune.with_parameters``, so that they are loaded once. Nothing of this project is
-imported. It is what ``benchmarks/quickstart_vs_tune.py`` compares with.
+``sweeps/quickstart.yaml``, given to OptunaSearch as points to evaluate (its GridSampler calls ``Study.stop``,
+which Tune's searcher does not survive); a DataLoader, an own training loop, DropAttack as a plug-in that
+attacks, is backpropagated and restores; the metrics of every epoch reported to Tune and logged to a SQLite
+MLflow store by Ray's callback (test accuracy too, so that it can be read off at the best epoch on
+validation), ``reuse_actors=True`` unless ``--no-reuse``; at the end the grid as a table and as a heatmap. It
+takes the data's tensors through ``tune.with_parameters``, so that they are loaded once. Nothing of this
+project is imported. It is what ``benchmarks/quickstart_vs_tune.py`` compares with.
 
     python benchmarks/plain_tune.py --folder FOLDER
 """
