@@ -47,6 +47,16 @@ class DataMissing(InputError):
     """The files of a data set are not on this machine."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line of at most 300 characters.
+
+    >>> first_line(OSError("a\\nb")), first_line(ValueError())
+    ('a', 'ValueError')
+    """
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip()[:300] if lines else type(error).__name__
+
+
 def did_you_mean(word: str, known: list[str]) -> str:
     """``one of a, b, c``, led by the nearest spelling where one is near.
 

@@ -351,7 +351,7 @@ def data(
 
 def main() -> None:
     """Entry point: errors of the user's making are one line each, others keep their traceback."""
-    from engine.errors import InputError
+    from engine.errors import InputError, first_line
     from orchestrator.records.claims import SweepHeld
     from orchestrator.sweepfile.problems import SweepError
     from orchestrator.tracking.track import TrackingError
@@ -363,9 +363,10 @@ def main() -> None:
     except SweepHeld as error:
         _fail(str(error), code=3)
     except OSError as error:
-        if error.filename is None:
-            raise
-        _fail(f"{error.filename}: {error.strerror}")
+        named = error.filename is not None
+        _fail(
+            f"{error.filename}: {error.strerror}" if named else f"{type(error).__name__}: {first_line(error)}"
+        )
 
 
 def _fail(text: str, code: int = 2) -> NoReturn:

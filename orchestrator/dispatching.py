@@ -27,6 +27,7 @@ from orchestrator.planning.garbage import settled
 from orchestrator.planning.job import Job, Surroundings, stop_flag
 from orchestrator.records.claims import Claims
 from orchestrator.records.lease import Holder
+from orchestrator.sweepfile.parts import Resources
 from orchestrator.sweepfile.sweep import Sweep
 
 
@@ -113,9 +114,10 @@ def _preloads(sweep: Sweep) -> bool:
     return not sweep.resources.gpus and sweep.resources.cpus <= 2
 
 
-def living() -> set[str]:
-    """Ids of the nodes of the Ray cluster that live; none without Ray."""
-    return {node["NodeID"] for node in _nodes()}
+def room_without(want: Resources, left_out: set[str]) -> bool:
+    """Whether a trial fits on the living nodes of the cluster, those of these ids left out."""
+    nodes = [node["Resources"] for node in _nodes() if node["NodeID"] not in left_out]
+    return preflight.has_room(want, nodes)
 
 
 def _most_cpus() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from orchestrator.dispatch.observer import Observer
 from orchestrator.dispatch.progress import Progress, told_already
 from orchestrator.dispatch.room import held_of
 from orchestrator.dispatch.shipping import pack
-from orchestrator.dispatching import Dispatch, connect, living
+from orchestrator.dispatching import Dispatch, connect, room_without
 from orchestrator.doctor.quick import ready
 from orchestrator.heralds import Herald, heralded
 from orchestrator.notify import notifier_of
@@ -35,9 +36,9 @@ from orchestrator.planning.sequential import Sequential, seeds_asked
 from orchestrator.planning.shared import Shared
 from orchestrator.planning.source import source_of
 from orchestrator.planning.spending import meter_of
-from orchestrator.records.claims import Claims, SweepLock
+from orchestrator.records.claims import Claims, SweepHeld, SweepLock
 from orchestrator.records.compaction import tidy
-from orchestrator.records.lease import Lease
+from orchestrator.records.lease import Lease, driver_of
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.leftovers import clear
 from orchestrator.records.provenance import git_commit, now
@@ -80,6 +81,9 @@ def run(
         _check_data(sweep, planned, audience)
     if options.track:
         reporting.tracking_place(store, options.uri)
+    holder = driver_of(store, sweep.name)
+    if holder is not None:  # told before Ray is started; whoever comes now meets the lock
+        raise SweepHeld(sweep.name, holder)
     if todo:
         if not options.local:
             connect(sweep, options)
@@ -174,7 +178,8 @@ class _Driver:
         trials = None if sweep.search else budget.trials
         meter = meter_of(sweep, self.planned, self.of.ledger)
         limited = Budget(shared, trials, budget.hours, meter)
-        return Attempts(limited, Policy(sweep.failures, living), self.of.audience.say, shared.finished)
+        policy = Policy(sweep.failures, partial(room_without, sweep.resources))
+        return Attempts(limited, policy, self.of.audience.say, shared.finished)
 
     def _dispatch(self, feed: Attempts, source: Feed, progress: Progress, rows: list[Row]) -> Tracker | None:
         """Run what is left, with everybody watching; the tracker of it. The rows are let go of."""

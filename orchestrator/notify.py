@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import InputError
+from engine.errors import InputError, first_line
 from orchestrator.dispatch.live import cell_text, states_of, top_of, words
 from orchestrator.dispatch.progress import Progress
 from orchestrator.planning.job import Job, Outcome
@@ -156,9 +156,11 @@ class Notifier:
         """Look whether anything moves; a stall is told once, until something does."""
         self.snapshot = progress.snapshot()
         idle = time.monotonic() - progress.moved
-        stalled = bool(progress.running) and idle > 60 * self.notify.stalled_minutes
+        waiting = progress.counted()["waiting"] if progress.state == "running" else 0
+        stalled = bool(progress.running or waiting) and idle > 60 * self.notify.stalled_minutes
         if stalled and not self.stalled:
-            self._tell("stalled", f"stalled: nothing has ended for {idle / 60:.0f} minutes", self.snapshot)
+            what = "nothing has ended" if progress.running else f"nothing runs, {waiting} trials have waited"
+            self._tell("stalled", f"stalled: {what} for {idle / 60:.0f} minutes", self.snapshot)
         self.stalled = stalled
 
     def ended(self, ended: Ended) -> None:
@@ -174,8 +176,8 @@ class Notifier:
     def died(self, error: BaseException) -> None:
         """An exception ended the run; one of the user's own, Ctrl-C, is not told."""
         if isinstance(error, Exception):
-            line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            self._tell("failed", f"failed: {type(error).__name__}: {line[:300]}", self.snapshot)
+            said = f"failed: {type(error).__name__}: {first_line(error)}"
+            self._tell("failed", said, self.snapshot)
         self.webhook.close()
 
     def _tell(self, moment: Moment, said: str, s: Message) -> None:

@@ -48,7 +48,7 @@ def open_data(config: DataConfig, root: Path | None = None, cache: Path | None =
     if found is not None:
         return found
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.with_suffix(".lock")):
+    with alone(path.with_suffix(".lock")):
         if _read(path, config) is None:
             _write(path, config, config.convert(root or data_root()))
     found = _read(path, config)
@@ -70,7 +70,7 @@ def missing(config: DataConfig, root: Path | None = None, cache: Path | None = N
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     """One process at a time where the file system has locks; elsewhere two may do the same work twice."""
     from filelock import FileLock
 

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from engine.errors import InputError
+from engine.errors import InputError, first_line
 
 # Read when ray is imported. Under `uv run` Ray would start each worker by `uv run` in a copy of the working
 # folder, in an environment of its own that lacks what this one has.
@@ -46,7 +46,7 @@ def start_ray(address: str | None, cpus: int | None, packages: list[str], preloa
         preload: whether the workers of one started here import torch while they wait.
 
     Raises:
-        InputError: nothing answers at the address.
+        InputError: nothing answers at the address, or it wants another token.
     """
     global _started
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -70,8 +70,9 @@ def start_ray(address: str | None, cpus: int | None, packages: list[str], preloa
         else:
             try:
                 ray.init(address, runtime_env={"py_modules": packages}, **quiet)
-            except (ConnectionError, RuntimeError) as error:
-                raise InputError("address", address, f"a running Ray cluster ({error})") from None
+            except (ConnectionError, RuntimeError, ray.exceptions.AuthenticationError) as error:
+                legal = f"a running Ray cluster that lets us in ({first_line(error)})"
+                raise InputError("address", address, legal) from error
 
 
 def begin_ray(cpus: int | None, preload: bool) -> Callable[[], None]:

@@ -112,8 +112,3 @@ def _about(job: Job, around: Surroundings) -> dict[str, Any]:
         "sweep": around.sweep,
         "labels": job.labels,
     }
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

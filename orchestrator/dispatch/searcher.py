@@ -12,12 +12,13 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.search import Searcher
 
+from engine.errors import first_line
 from orchestrator.dispatch.deaths import death_of, error_of
 from orchestrator.dispatch.late import Late
 from orchestrator.dispatch.messages import encode
 from orchestrator.dispatch.observer import Observer
 from orchestrator.dispatch.room import Room
-from orchestrator.dispatch.rows import failed_evaluation, failed_row, first_line, pruned_row
+from orchestrator.dispatch.rows import failed_evaluation, failed_row, pruned_row
 from orchestrator.dispatch.watchdog import Watchdog
 from orchestrator.planning.attempts import Attempts
 from orchestrator.planning.job import Job, Outcome, Surroundings

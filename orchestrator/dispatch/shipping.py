@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.data.base import DataConfig
-from engine.data.store import arrow_path, open_data
+from engine.data.store import alone, arrow_path, open_data
 from engine.files import cache_folder, data_root, write_atomic
 
 
@@ -32,5 +32,9 @@ def unpack(references: Mapping[str, Any]) -> None:
 
     for name, reference in references.items():
         path = cache_folder() / "data" / name
-        if not path.exists():
-            write_atomic(path, ray.get(reference))
+        if path.exists():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with alone(path.with_suffix(".lock")):  # of trials that begin at once one fetches
+            if not path.exists():
+                write_atomic(path, ray.get(reference))

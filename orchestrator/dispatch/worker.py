@@ -17,7 +17,7 @@ from engine.checkpoint import Member
 from engine.components import find, load_plugin
 from engine.config import Trial
 from engine.distributed import Workers, default_device
-from engine.errors import InputError
+from engine.errors import InputError, first_line
 from engine.evaluations.base import EvaluationConfig
 from engine.files import write_atomic
 from engine.identity import evaluation_key, member_key, trial_key
@@ -28,7 +28,7 @@ from orchestrator.dispatch.checkpoints import Checkpoints
 from orchestrator.dispatch.deaths import GangLost
 from orchestrator.dispatch.outages import through_outages
 from orchestrator.dispatch.rounds import Rounds
-from orchestrator.dispatch.rows import failed_row, first_line, trained_row
+from orchestrator.dispatch.rows import failed_row, trained_row
 from orchestrator.dispatch.shipping import unpack
 from orchestrator.planning.job import Job, Outcome, Surroundings, cancel_flag, stop_flag
 from orchestrator.planning.population import varied

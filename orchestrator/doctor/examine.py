@@ -14,7 +14,7 @@ from orchestrator.doctor import own
 from orchestrator.doctor.checks import Expected, check_disk, check_open_files, code_hash, file_of, look
 from orchestrator.doctor.gpu import Gpus, check_gpus
 from orchestrator.doctor.reduce import among
-from orchestrator.doctor.result import Result, first_line, tried
+from orchestrator.doctor.result import Result, tried
 from orchestrator.doctor.storage import WRITABLE, examined, exercise, returned_too
 from orchestrator.options import Options
 from orchestrator.records.provenance import versions
@@ -51,7 +51,7 @@ def examine(
     with examined(store) as folder:
         written = tried("store", lambda: exercise(store, folder), WRITABLE)
         results = [written]
-        sound = written.status == "ok"
+        sound = written.status != "fail"
         if sound and store.local is not None:
             needed = own.checkpoint_bytes(sweep, store) if sweep is not None else 0
             results.append(check_disk("store disk", store.local, needed, "--store"))
@@ -91,10 +91,9 @@ def cluster(
         start_ray(options.address, options.cpus, [str(root / "orchestrator"), str(root / "engine")])
     except InputError as error:
         remedy = "`ray start --head` there, the driver's Ray and Python on it, its ports open to this machine"
+        if isinstance(error.__cause__, ray.exceptions.AuthenticationError):
+            remedy = "RAY_AUTH_MODE=token and the cluster's token, in RAY_AUTH_TOKEN or ~/.ray/auth_token"
         return [*results, Result("ray", "fail", f"{error.value}: {error.legal}", remedy)]
-    except ray.exceptions.AuthenticationError as error:
-        remedy = "RAY_AUTH_MODE=token and the cluster's token, in RAY_AUTH_TOKEN or ~/.ray/auth_token"
-        return [*results, Result("ray", "fail", first_line(error), remedy)]
     if options.address:
         results.append(own.check_authentication(os.environ))
     found = on_nodes.living(ray.nodes())  # type: ignore[no-untyped-call]

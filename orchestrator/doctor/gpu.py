@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.doctor.result import Result, first_line, size
+from engine.errors import first_line
+from orchestrator.doctor.result import Result, size
 
 SIDE = 512
 """Of the square matrices that are multiplied."""

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.errors import first_line
 from orchestrator.doctor.checks import Expected, check_clock, check_code, check_versions, code_hash, look
 from orchestrator.doctor.gpu import Gpus, check_gpus, unoffered
 from orchestrator.doctor.reduce import all_reduce, among, free_address, judged, name_of
-from orchestrator.doctor.result import Result, first_line, tried
+from orchestrator.doctor.result import Result, tried
 from orchestrator.doctor.storage import WRITABLE, visit
 from orchestrator.records.provenance import versions
 

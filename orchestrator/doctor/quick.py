@@ -40,10 +40,10 @@ def ready(store: Store, address: str | None, say: Callable[[str], None], seconds
     """
     with examined(store) as folder:
         results = [tried("store", lambda: exercise(store, folder), WRITABLE)]
-        if results[0].status == "ok" and store.local is not None:
+        if results[0].status != "fail" and store.local is not None:
             results.append(check_disk("store disk", store.local, 0, "--store"))
         results.append(check_disk("cache", cache_folder(), 0, "PERTURB_CACHE"))
-        if address and results[0].status == "ok":
+        if address and results[0].status != "fail":
             expected = Expected(dict(versions()), code_hash(), store.location, folder)
             results += at_once(store, expected, seconds)
     refused = [r for r in results if r.status == "fail" and r.check == "store"]

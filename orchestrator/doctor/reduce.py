@@ -13,7 +13,8 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from orchestrator.doctor.result import Result, first_line
+from engine.errors import first_line
+from orchestrator.doctor.result import Result
 
 NUMBERS = 1 << 20
 """Floats that are summed, 4 MiB: enough for the path that gradients take."""

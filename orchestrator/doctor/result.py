@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.errors import first_line
+
 Status = Literal["ok", "warn", "fail"]
 
 
@@ -43,16 +45,6 @@ def tried(check: str, act: Callable[[], Result], remedy: str) -> Result:
         return act()
     except (OSError, ImportError, ValueError) as error:  # pyarrow's and our own errors are among them
         return Result(check, "fail", first_line(error), remedy)
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, in one line of at most 300 characters.
-
-    >>> first_line(OSError("a\\nb")), first_line(ValueError())
-    ('a', 'ValueError')
-    """
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip()[:300] if lines else type(error).__name__
 
 
 def size(count: float) -> str:

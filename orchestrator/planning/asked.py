@@ -30,10 +30,21 @@ class Asked:
         self._lines = [_line(point.labels) for point in self.points]
 
     def add(self, point: Point) -> None:
-        """Write one more point down."""
+        """Write one more point down; nothing where it is the last that was.
+
+        Raises:
+            OSError: the store is away; the point is not among them.
+        """
+        line = _line(point.labels)
+        if self._lines[-1:] == [line]:
+            return
+        self._lines.append(line)
+        try:
+            self.store.put(_file(self.sweep), ("[\n" + ",\n".join(self._lines) + "\n]").encode())
+        except OSError:
+            del self._lines[-1]
+            raise
         self.points.append(point)
-        self._lines.append(_line(point.labels))
-        self.store.put(_file(self.sweep), ("[\n" + ",\n".join(self._lines) + "\n]").encode())
 
 
 def recorded(sweep: Sweep, store: Store) -> tuple[list[Point], list[Cell]]:

@@ -5,7 +5,8 @@
 - lost, its process having died on a living node: started again ``failures.retries`` times, then recorded.
 - out of memory: started again with twice the share of a device, until it has one alone, then recorded.
 - node, a broken GPU or a full disk: started again ``failures.retries`` times. A node with ``failures.node``
-  such failures or deaths in a row, each trial's first, is left out; where it is the only one, the sweep ends.
+  such failures or deaths in a row, each trial's first, is left out; where no trial would fit on the others,
+  the sweep ends.
 - error, an exception of the code: recorded. The sweep ends when ``failures.same_error`` trials failed alike
   and no more than as many others came to an end.
 - time-out, cancelled, data: recorded.
@@ -46,7 +47,8 @@ class Policy:
     """Counts failures and judges outcomes.
 
     Args:
-        failures: how many of each are borne. nodes: ids of those that are there now.
+        failures: how many of each are borne.
+        room: whether a trial fits on the nodes that are there now, those of these ids left out.
 
     Attributes:
         excluded: nodes on which nothing is started any more.
@@ -58,7 +60,7 @@ class Policy:
     """
 
     failures: Failures = field(default_factory=Failures)
-    nodes: Callable[[], set[str]] = set
+    room: Callable[[set[str]], bool] = lambda left_out: False
     excluded: set[str] = field(default_factory=set)
     _tries: Counter[tuple[str, str]] = field(default_factory=Counter)
     _of_node: Counter[str] = field(default_factory=Counter)
@@ -105,16 +107,17 @@ class Policy:
         return Verdict(stop=f"{len(alike)} trials failed alike: {outcome.message}")
 
     def _blame(self, outcome: Outcome) -> Verdict | None:
-        """Count a failure against its node; a verdict where that was the last node."""
+        """Count a failure against its node; a verdict where trials cannot do without it."""
         node = outcome.node
         if not node:
             return None
         self._of_node[node] += 1
         if not self.failures.node or self._of_node[node] < self.failures.node or node in self.excluded:
             return None
-        if not self.nodes() - self.excluded - {node}:
+        if not self.room(self.excluded | {node}):
             times = self._of_node[node]
-            return Verdict(stop=f"{times} failures in a row on the only node there is: {outcome.message}")
+            why = "failures in a row on a node that the trials cannot do without"
+            return Verdict(stop=f"{times} {why}: {outcome.message}")
         self.excluded.add(node)
         return None
 

@@ -69,15 +69,29 @@ def check_resources(want: Resources, nodes: Sequence[Mapping[str, float]]) -> No
     Raises:
         InputError: no room for all workers, each of which must fit on one node.
     """
-
-    def fits(node: Mapping[str, float], **needs: float) -> float:
-        return min((node.get(kind, 0.0) // need for kind, need in needs.items() if need), default=0.0)
-
     for name, needs in (("cpus", {"CPU": want.cpus}), ("gpus", {"CPU": want.cpus, "GPU": want.most_gpus})):
-        if sum(fits(node, **needs) for node in nodes) < want.workers:
+        if _fits(nodes, needs) < want.workers:
             kind = "CPU" if name == "cpus" else "GPU"
             most = max((node.get(kind, 0.0) for node in nodes), default=0.0)
             each = f"{getattr(want, name):g} for each of {want.workers} workers"
             raise InputError(
                 f"resources.{name}", each, f"what {len(nodes)} nodes of at most {most:g} can hold"
             )
+
+
+def has_room(want: Resources, nodes: Sequence[Mapping[str, float]]) -> bool:
+    """Whether these nodes could run a trial; arguments as of :func:`check_resources`.
+
+    >>> has_room(Resources(cpus=2), [{"CPU": 0.0}, {"CPU": 2.0}]), has_room(Resources(cpus=2), [{"CPU": 1.0}])
+    (True, False)
+    """
+    return _fits(nodes, {"CPU": want.cpus, "GPU": want.most_gpus}) >= want.workers
+
+
+def _fits(nodes: Sequence[Mapping[str, float]], needs: Mapping[str, float]) -> float:
+    """How many workers that need this the nodes hold."""
+
+    def here(node: Mapping[str, float]) -> float:
+        return min((node.get(kind, 0.0) // need for kind, need in needs.items() if need), default=0.0)
+
+    return sum(map(here, nodes))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from orchestrator.planning.asked import Asked, satisfied
@@ -48,6 +50,9 @@ class Search:
     new one, points that it did not propose are taken, as long as there are any. Where an objective is an
     evaluation's, a seed has its value when that evaluation is done.
 
+    A store or a study that is away loses no cell: a proposal is kept until it is written down, a value until
+    it is told. What the study lacks at the end the next run of the sweep tells it, from the ledger.
+
     Args:
         sweep: with a search space and a budget of trials. ledger: of the store.
     """
@@ -61,6 +66,8 @@ class Search:
         self.queue = Queue([], done)
         self.open: dict[str, _Open] = {}
         self.used_up = False
+        self.proposed: tuple[int, Point, Cell] | None = None
+        self.untold: deque[tuple[int, Result | None]] = deque()
         assert sweep.budget.trials is not None
         self.left = sweep.budget.trials - len(cells) * len(sweep.seeds)
         settings = {cell.key: dict(point.labels) for point, cell in zip(points, cells, strict=True)}
@@ -88,11 +95,19 @@ class Search:
 
     @property
     def note(self) -> str:
-        """Why a search ended before its budget."""
-        return "the search space holds no further cell" if self.used_up else ""
+        """Why a search ended before its budget, and what its study was not told."""
+        notes = ["the search space holds no further cell"] if self.used_up else []
+        if self.untold:
+            lacks = f"the study does not answer and lacks {len(self.untold)} cells"
+            notes.append(f"{lacks}; the next run tells it")
+        return "; ".join(notes)
 
     def next(self) -> Job | None:
-        """The next trial: another seed of a cell that is under way, or a new cell's first."""
+        """The next trial: another seed of a cell that is under way, or a new cell's first.
+
+        Raises:
+            OSError: the store or the study is away; ask again later.
+        """
         job = self.queue.next()
         if job is None and not self.used_up and self.left >= len(self.sweep.seeds):
             self._ask()
@@ -135,37 +150,57 @@ class Search:
         del self.open[cell]
         vectors = {seed: tuple(one.values[seed, name] for name in names) for seed in self.sweep.seeds}
         self.values[cell] = Result(vectors, tuple(one.reached))
-        self.study.tell(one.number, self.values[cell])
+        self._tell(one.number, self.values[cell])
+
+    def _tell(self, number: int, result: Result | None) -> None:
+        self.untold.append((number, result))
+        with suppress(OSError):
+            self._tell_all()
+
+    def _tell_all(self) -> None:
+        while self.untold:
+            self.study.tell(*self.untold[0])
+            self.untold.popleft()
 
     def _ask(self) -> None:
+        """Begin a new cell, the one that could not be begun before first."""
+        self._tell_all()
+        self.proposed = self.proposed or self._proposal()
+        if self.proposed is None:
+            self.used_up = True
+            return
+        self._begin(*self.proposed)
+        self.proposed = None
+
+    def _proposal(self) -> tuple[int, Point, Cell] | None:
+        """A trial's number and its cell, which is not known; None where the space holds no further one."""
         for _ in range(self.tries):
             number, settings = self.study.propose()
             point, cell = expand_one(self.sweep, settings)
             if cell.key not in self.values:
-                self._begin(number, point, cell)
-                return
+                return number, point, cell
             self._repeat(number, settings, cell)
         self.tries = FEW
         for settings in untried(self.sweep.search, self.seen, len(self.asked.points)):
             point, cell = expand_one(self.sweep, settings)
             if cell.key not in self.values:
-                self._begin(self.study.propose_at(settings), point, cell)
-                return
+                return self.study.propose_at(settings), point, cell
             self.seen.add(name_of(settings))
-        self.used_up = True
+        return None
 
     def _repeat(self, number: int, settings: Settings, cell: Cell) -> None:
         """A proposal that is a known cell: what it came to, a failure while it is under way."""
         self.seen.add(name_of(settings))
         self.study.mark(number, cell.key)
-        self.study.tell(number, self.values[cell.key])
+        self._tell(number, self.values[cell.key])
 
     def _begin(self, number: int, point: Point, cell: Cell) -> None:
-        self.left -= len(self.sweep.seeds)
+        """Write a cell down and queue its seeds; what an outage interrupts can be done again."""
         self.study.mark(number, cell.key)
         self.asked.add(point)
-        self.seen.add(name_of(point.labels))
         self._take_up(number, point, cell)
+        self.seen.add(name_of(point.labels))
+        self.left -= len(self.sweep.seeds)
 
     def _again(self, point: Point, cell: Cell) -> int:
         """A trial for a cell that was asked for before and whose own trial is lost."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InputError
@@ -78,20 +79,30 @@ class Study:
 
     def propose(self) -> tuple[int, Settings]:
         """A trial's number, and a value for each searched setting."""
-        trial = self.study.ask()
-        return trial.number, suggest(trial, self.sweep.search)
+        with answering():
+            trial = self.study.ask()
+            return trial.number, suggest(trial, self.sweep.search)
 
     def propose_at(self, settings: Mapping[str, Any]) -> int:
         """A trial at these settings; its number."""
-        self.first(settings)
+        with answering():
+            self.first(settings)
         return self.propose()[0]
 
     def mark(self, number: int, cell: str) -> None:
         """Say which cell a trial is, before it runs."""
-        self._attribute(number, {CELL: cell})
+        with answering():
+            self._attribute(number, {CELL: cell})
 
     def tell(self, number: int, result: Result | None) -> None:
         """What a trial's cell came to: the mean over its seeds, a failure where there is none."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        # told before by a call whose answer was lost
+        with answering(), suppress(UpdateFinishedTrialError):
+            self._tell(number, result)
+
+    def _tell(self, number: int, result: Result | None) -> None:
         from optuna.trial import TrialState
 
         means = result.means if result is not None else None
@@ -188,6 +199,24 @@ class Study:
             user_attrs={CELL: cell, **attributes(self.sweep, result)},
             system_attrs=first_generation(self.sweep.sampling),
         )
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Trouble with a study's storage as OSError, as trouble with any store."""
+    try:
+        yield
+    except _troubles() as error:
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise OSError(f"the study's storage: {reason}") from error
+
+
+def _troubles() -> tuple[type[Exception], ...]:
+    """Python asks for them where something was raised, so that studies in memory import no database."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return StorageInternalError, SQLAlchemyError
 
 
 def attributes(sweep: Sweep, result: Result) -> dict[str, Any]:

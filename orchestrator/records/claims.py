@@ -25,6 +25,9 @@ TRIES = 100
 class SweepHeld(RuntimeError):
     """Another driver runs the sweep."""
 
+    def __init__(self, sweep: str, by: Holder) -> None:
+        super().__init__(f"sweep {sweep!r} is run by {by}; `perturb stop` ends it")
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -112,8 +115,7 @@ class SweepLock:
     def __enter__(self) -> None:
         taken = take(self.lease, self.name)
         if taken.by is not None:
-            sweep = self.lease.me.sweep
-            raise SweepHeld(f"sweep {sweep!r} is run by {taken.by}; `perturb stop` ends it")
+            raise SweepHeld(self.lease.me.sweep, taken.by)
         if taken.over is not None:
             with suppress(OSError):
                 self.lease.store.remove(file_of(taken.over.id))

@@ -22,6 +22,7 @@ import stat
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -118,8 +119,11 @@ class Store:
         if self.protocol in OBJECT_STORES:
             written = target
         else:
-            self.filesystem.create_dir(str(PurePosixPath(target).parent), recursive=True)
-            written = f"{target}.{os.getpid()}.part"
+            folder, last = PurePosixPath(target).parent, PurePosixPath(target).name
+            self.filesystem.create_dir(str(folder), recursive=True)
+            written = str(
+                folder / f".{last}.{uuid.uuid4().hex[:12]}"
+            )  # threads may write the same file at once
         with self.filesystem.open_output_stream(written) as stream:
             stream.write(content)
         if written != target:
@@ -229,7 +233,8 @@ class Store:
             with suppress(FileNotFoundError, NotADirectoryError):  # a store that is away raises
                 return stat.S_ISREG(os.stat(self.path(name)).st_mode)
             return False
-        info = self.filesystem.get_file_info(self.path(name))
+        with self._naming(name):
+            info = self.filesystem.get_file_info(self.path(name))
         return bool(info.type == pafs.FileType.File)
 
     def names(self, folder: str) -> list[str]:
@@ -240,7 +245,9 @@ class Store:
             except FileNotFoundError:
                 return []
         selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
-        return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+        with self._naming(folder):
+            found = self.filesystem.get_file_info(selector)
+        return sorted(info.base_name for info in found if not info.base_name.startswith("."))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of the files directly inside a folder, by name; none where it is not there."""
@@ -265,7 +272,8 @@ class Store:
     def remove_folder(self, name: str) -> None:
         """Delete a folder and what is in it; nothing where there is none."""
         try:
-            self.filesystem.delete_dir(self.path(name))
+            with self._naming(name):
+                self.filesystem.delete_dir(self.path(name))
         except FileNotFoundError:
             return
 

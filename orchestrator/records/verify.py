@@ -154,6 +154,10 @@ def _mistaken(row: Row | EvaluationRow) -> str:
         return "" if form.get("trial") == row.trial else "it is of another trial than its canonical form"
     if form.get("seed") != row.seed:
         return "its seed is not that of its canonical form"
+    if form.get("contract", row.contract) != row.contract:
+        return "it was computed by another engine contract than its canonical form's"
+    if row.data_hash and digest(form.get("data", {})) != row.data_hash:
+        return "its data are not those of its canonical form"
     cell = digest({name: value for name, value in form.items() if name != "seed"})
     return "" if "init" in form or cell == row.cell else "its cell is not that of its canonical form"
 

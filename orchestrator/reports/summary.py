@@ -238,7 +238,8 @@ def _one(
             raise InputError(
                 name,
                 f"{value(first)[:12]} of {first.name}, {value(source)[:12]} of {source.name}",
-                "one for all rows of a table; run the sweep again to compute all of them anew",
+                "one for all rows of a table; `perturb ledger verify` sets rows aside that are not what "
+                "their keys say, and the next run computes them",
             )
 
 

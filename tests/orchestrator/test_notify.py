@@ -121,8 +121,7 @@ def test_a_stall_is_told_once_until_something_moves(host: Host) -> None:
     notifier = Notifier(Notify(stalled_minutes=10), Webhook(host.url), "val.accuracy")
     notifier.begun("s", {}, {})
     told, job = Progress("s", {"trials": 2, "done": 0}, Metric()), Job("k", "c", 0, {})
-    told.moved -= 3600
-    notifier.progress(told)  # nothing runs: it waits for resources
+    notifier.progress(told)
     told.started(job)
     notifier.progress(told)
     for _ in range(3):
@@ -137,6 +136,23 @@ def test_a_stall_is_told_once_until_something_moves(host: Host) -> None:
     notifier.webhook.close()
     assert [one["state"] for one in host.messages] == ["stalled", "stalled"]
     assert host.messages[0]["counts"]["running"] == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "aside", "told"),
+    [("running", 0, ["s stalled: nothing runs, 2 trials have waited for 60 minutes"]), ("running", 2, []),
+     ("draining", 0, [])],
+)  # fmt: skip
+def test_trials_that_wait_while_nothing_runs_are_a_stall(
+    host: Host, state: str, aside: int, told: list[str]
+) -> None:
+    notifier = Notifier(Notify(stalled_minutes=10), Webhook(host.url), "val.accuracy")
+    notifier.begun("s", {}, {})
+    progress = Progress("s", {"trials": 2, "done": 0}, Metric())
+    progress.state, progress.aside, progress.moved = state, range(aside), progress.moved - 3600
+    notifier.progress(progress)
+    notifier.webhook.close()
+    assert [one["text"] for one in host.messages] == told
 
 
 def test_the_environment_gives_the_address(

@@ -12,8 +12,8 @@ import pytest
 from tests.orchestrator.chaos.drivers import Driver, lines, rows_of, starts, sweep_file, until, verified
 
 SEEDS = 6
-HERE = ["start", "start", "first trial", "midway", "midway", "end"]
-ON_RAY = ["midway", "end"]
+HERE = ["start", "start", "first trial", "midway", "midway", "midway", "end"]
+ON_RAY = ["first trial", "midway", "end"]
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def come(moment: str, folder: Path, driver: Driver, before: int) -> bool:
     ("dispatcher", "seed", "moments"),
     [("--local", 1, HERE), ("--local", 2, HERE), ("--local", 3, HERE), ("--cpus=2", 4, ON_RAY)],
 )
-def test_twenty_kills_in_all(tmp_path: Path, dispatcher: str, seed: int, moments: list[str]) -> None:
+def test_twenty_kills_and_more(tmp_path: Path, dispatcher: str, seed: int, moments: list[str]) -> None:
     """From the start of the process to the reports at the end; the next run follows at once."""
     chance, spread = random.Random(seed), {"start": 1.0}
     file = sweep_file(tmp_path, scripts(tmp_path), seeds=SEEDS)

@@ -85,6 +85,26 @@ def test_a_bad_node_is_left_out(tmp_path: Path, nodes: Nodes) -> None:
     assert sum(row.attempts - 1 for row in rows) == where[culprit]
 
 
+def test_a_gang_is_spread_and_outlives_a_node(tmp_path: Path, nodes: Nodes) -> None:
+    """Two workers do not fit on a node of one CPU; with one of the nodes gone they go on, on the others."""
+    log, went = tmp_path / "began", tmp_path / "went-on"
+    script = [f"log:{log}", "report:0.1", "checkpoint", f"log:{went}", "sleep:4", "report:0.5"]
+    settings = {"failures": {"retries": 0, "node": 1}, "resources": {"workers": 2}}
+    file = sweep_file(tmp_path, {"a": script, "b": [*script[:-1], "report:0.4"]}, **settings)
+    with Driver(tmp_path, "run", file, "--address", nodes.address, "--no-track") as driver:
+        until(lambda: len(lines(went)) >= 2, driver)
+        first = places(went)[:2]
+        assert len(set(first)) == 2, "each worker on a node of its own"
+        gone = first[-1]
+        nodes.remove(nodes.ids.index(gone))
+        assert driver.wait() == 0, driver.text
+    rows = verified(tmp_path, file, tracked=False)
+    assert sorted(row.attempts for row in rows) == [1, 2]
+    assert gone not in places(went)[2:]
+    assert [epoch["val.accuracy"] for row in rows for epoch in row.history][::2] == [0.1, 0.1]
+    assert set(starts(log).values()) == {2}, "both ranks went on behind the checkpoint"
+
+
 def test_a_node_goes_while_its_trials_run(tmp_path: Path, nodes: Nodes) -> None:
     """They go on elsewhere from their checkpoints, free of charge: no failure is borne here."""
     log, went = tmp_path / "began", tmp_path / "went-on"
@@ -106,3 +126,11 @@ def test_a_node_goes_while_its_trials_run(tmp_path: Path, nodes: Nodes) -> None:
     assert starts(went)[again.pop()] == 2
     assert all(row.history[0]["val.accuracy"] == 0.1 for row in rows)
     assert "is left out" not in driver.text
+
+
+def test_the_last_node_that_trials_fit_on_is_not_left_out(tmp_path: Path, nodes: Nodes) -> None:
+    """The head lives, but has no CPU: without the bad node every trial would wait for ever."""
+    file = sweep_file(tmp_path, {"a": ["disk"], "b": ["disk", "sleep:1"]}, failures={"node": 2, "retries": 9})
+    with Driver(tmp_path, "run", file, "--address", nodes.address, "--no-track") as driver:
+        assert driver.wait() == 1, driver.text
+    assert "2 failures in a row on a node that the trials cannot do without" in driver.text

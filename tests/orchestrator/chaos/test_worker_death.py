@@ -65,18 +65,22 @@ def test_one_rank_of_a_gang(tmp_path: Path, rank: int) -> None:
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_killed_trial_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    """The real engine on a CPU: bit for bit."""
-    killing = {"at": 9, "marker": str(tmp_path / "marker"), "name": "breaking"}
-    trial = TRIAL | {"epochs": 3}
-    whole, cut = [
-        trained(breaking("kill once", trial=trial, model=killing), tmp_path / name)
+    """The real engine on a CPU: bit for bit, from the checkpoint of the step before."""
+    killing = {"at": 17, "marker": str(tmp_path / "marker"), "name": "breaking"}
+    trial = TRIAL | {"epochs": 3, "data": {"name": "digits", "train_size": 256}}
+    act = "kill once, checkpoint always"
+    cut, whole = [
+        trained(breaking(act, trial=trial, model=killing), tmp_path / name)
         for name in ("cut", "whole")  # the marker is there the second time
     ]
-    assert {row.attempts for row in whole} == {1, 2}
-    assert {row.attempts for row in cut} == {1}
+    assert {row.attempts for row in cut} == {1, 2}
+    assert {row.attempts for row in whole} == {1}
     assert [(row.key, row.history, row.best, row.last) for row in whole] == [
         (row.key, row.history, row.best, row.last) for row in cut
     ]
+    for row in cut:
+        log = (tmp_path / f"cut/logs/{row.key}.log").read_text()
+        assert log.count("  epoch 1  ") == 1, "none of its epochs was trained twice"
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import orchestrator
 from orchestrator.cli import app
+from orchestrator.dispatch import local
 from orchestrator.doctor import examine as whole
 from orchestrator.doctor.result import Result
 from orchestrator.options import Options
@@ -84,10 +85,12 @@ def test_nobody_at_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_cluster_that_refuses_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **more: Any) -> None:
         raise ray.exceptions.AuthenticationError("Invalid or missing authentication token")
 
-    monkeypatch.setattr(whole, "start_ray", refuse)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # another test's may run in this process
+    monkeypatch.setattr("ray.init", refuse)
+    monkeypatch.setattr(local, "_reachable", lambda address: None)
     (found,) = by_check(orchestrator.examine(None, Options(str(tmp_path), address="a:1", track=False)))["ray"]
     assert (found.status, "token" in found.found, "RAY_AUTH_MODE" in found.remedy) == ("fail", True, True)
 

@@ -70,18 +70,28 @@ def test_a_store_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("what", "broken", "told"),
+    ("what", "broken", "status", "told"),
     [
-        ("_created", lambda path: True, "creates a file twice"),
-        ("_locks", lambda path: False, "no file locks"),
+        ("_created", lambda path: True, "fail", "creates a file twice"),
+        ("_locks", lambda path: False, "warn", "no file locks"),
     ],
 )
 def test_a_folder_without_what_sweeps_rely_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, broken: Callable[[Path], bool], told: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    broken: Callable[[Path], bool],
+    status: str,
+    told: str,
 ) -> None:
     monkeypatch.setattr(storage, what, broken)
     result = exercise(Store(tmp_path), "folder")
-    assert (result.status, told in result.found) == ("fail", True)
+    assert (result.status, told in result.found) == (status, True)
+
+
+def test_where_sqlite_cannot_lock(tmp_path: Path) -> None:
+    assert storage._locks(tmp_path / "here")
+    assert not storage._locks(tmp_path / "no such folder" / "here")
 
 
 def test_a_node_respects_what_the_driver_created(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -296,3 +297,62 @@ def test_rows_outside_the_space_are_not_expanded(ledger: Ledger, monkeypatch: py
     monkeypatch.setattr("orchestrator.planning.results.settings_of", lambda row, sweep: asked.append(row))
     assert known(searching(3, name="other"), ledger, {}) == {}
     assert asked == []
+
+
+@pytest.mark.parametrize("where", ["write", "read", "ask", "mark"])
+def test_an_outage_loses_no_cell(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Each of these fails at every second call; one who asks again gets the same cells as without outages."""
+    calms = Search(searching(6, seeds=2), Ledger(Store(Path(ledger.store.location) / "calm")))
+    expected = [(job.cell, job.seed) for job in run_all(calms, calms.ledger)]
+    search, calls = Search(searching(6, seeds=2), ledger), 0
+    place, name = {
+        "write": (search.asked.store, "put"),
+        "read": (search.ledger, "read"),
+        "ask": (search.study, "propose"),
+        "mark": (search.study, "mark"),
+    }[where]
+    well = getattr(place, name)
+
+    def flaky(*words: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls % 2:
+            raise OSError("away")
+        return well(*words, **more)
+
+    jobs: list[Job] = []
+    while not search.exhausted:
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, flaky)
+            try:
+                job = search.next()
+            except OSError:
+                continue
+        assert job is not None
+        jobs.append(job)
+        finish(search, job, ledger)
+    assert calls > 2
+    assert [(job.cell, job.seed) for job in jobs] == expected
+    written = ledger.store.get("sweeps/small/points.json")
+    assert written is not None
+    assert len(search.asked.points) == len(json.loads(written)) == 3
+
+
+def test_what_a_study_was_not_told_is_told_later(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = Search(searching(3), ledger)
+    well = search.study.tell
+
+    def away(*words: Any) -> None:
+        raise OSError("away")
+
+    job = search.next()
+    assert job is not None
+    monkeypatch.setattr(search.study, "tell", away)
+    finish(search, job, ledger)
+    assert search.note == "the study does not answer and lacks 1 cells; the next run tells it"
+    with pytest.raises(OSError, match="away"):
+        search.next()
+    monkeypatch.setattr(search.study, "tell", well)
+    assert len(run_all(search, ledger)) == 2
+    assert search.note == ""
+    assert all(trial.state.name == "COMPLETE" for trial in search.study.trials)

@@ -14,14 +14,20 @@ import torch.distributed as dist
 from engine.data.base import DataInfo
 from engine.models.base import ModelConfig
 from engine.models.lenet5 import ALIASES, LeNet5
+from orchestrator.dispatch import worker
 
 
 class Breaking(LeNet5):
-    """Acts in its ``at``-th forward pass; ``kill once`` in one rank, and only while ``marker`` is absent."""
+    """Acts in its ``at``-th forward pass; ``kill once`` in one rank, and only while ``marker`` is absent.
+
+    ``kill once, checkpoint always`` lets the worker write a checkpoint after each step.
+    """
 
     def __init__(self, act: str, at: int, marker: str, rank: int, classes: int):
         super().__init__(1, classes, kernel=3, padding=(1, 1), features=64)
         self.act, self.at, self.marker, self.rank, self.calls = act, at, marker, rank, 0
+        if act.endswith("checkpoint always"):
+            worker.CHECKPOINT_SECONDS = 0.0
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         self.calls += 1
@@ -40,7 +46,7 @@ class Breaking(LeNet5):
         if self.act == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         mine = not dist.is_initialized() or dist.get_rank() == self.rank
-        if self.act == "kill once" and mine and not Path(self.marker).exists():
+        if self.act.startswith("kill once") and mine and not Path(self.marker).exists():
             Path(self.marker).touch()
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from engine.config import Trial
-from engine.identity import EvaluationKeys, Seeds
+from engine.identity import EvaluationKeys, Seeds, data_hash
 from orchestrator.records.evaluation import EvaluationRow
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
@@ -60,9 +60,10 @@ def page_of(content: bytes, group: int, column: str) -> int:
 
 def real_row(seed: int = 0, **changes: Any) -> Row:
     """A row whose key, cell, seed and canonical form agree; ``changes`` replace any field."""
-    seeds = Seeds(Trial.model_validate(TRIAL))
+    seeds = Seeds(trial := Trial.model_validate(TRIAL))
     about = {"key": seeds.key(seed), "seed": seed, "trial": seeds.settings(seed)}
-    return build_row(**{"cell": seeds.cell, **about, "canonical": seeds.canonical(seed), **changes})
+    about |= {"canonical": seeds.canonical(seed), "data_hash": data_hash(trial)}
+    return build_row(**{"cell": seeds.cell, **about, **changes})
 
 
 def real_evaluation(row: Row, **changes: Any) -> EvaluationRow:

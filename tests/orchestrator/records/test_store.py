@@ -15,9 +15,11 @@ from orchestrator.records import store as module
 from orchestrator.records.store import Store
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "another"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return Store(tmp_path if request.param == "local" else f"memory://{tmp_path.name}")
+    """A folder, an object store, and a filesystem of fsspec's that is neither."""
+    places = {"local": tmp_path, "memory": f"memory://{tmp_path.name}", "another": f"local://{tmp_path}"}
+    return Store(places[request.param])
 
 
 def test_put_get_names_remove(store: Store) -> None:

@@ -38,6 +38,8 @@ def test_a_sound_ledger(ledger: Ledger) -> None:
         ({"canonical": {}}, "its key is not the SHA-256"),
         ({"key": "0" * 64}, "its key is not the SHA-256"),
         ({"cell": "c"}, "its cell is not"),
+        ({"contract": 2}, "another engine contract"),
+        ({"data_hash": "other"}, "its data are not"),
     ],
 )
 def test_a_row_that_contradicts_its_key(

@@ -7,19 +7,28 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from orchestrator import api
+from orchestrator.driver import run
+from orchestrator.options import Options
+from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
+from orchestrator.records.store import Store
 from orchestrator.tracking import tracker
 from orchestrator.tracking.mlflow_store import PATIENCE
 from orchestrator.tracking.track import track
 from orchestrator.tracking.tracker import Tracker
+from tests.orchestrator.sweeps import scripted
 from tests.orchestrator.tracking.test_outages import METRIC, POINTS, SEEDS, check, tell
 
 Make = Callable[..., Row]
@@ -88,5 +97,43 @@ def test_a_server_that_is_killed_and_comes_back(
         for _ in range(2):
             track(server.uri, None, "killed", POINTS, rows, METRIC, SEEDS)
             check(server.uri, "killed", rows)
+    finally:
+        server.kill()
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_server_dies(
+    place: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs the run nothing but a line; `perturb track` completes the record, whenever it is called."""
+    monkeypatch.setattr(tracker, "PAUSE", 0.5)
+    script = ["report:0.3", "sleep:0.5", "report:0.5"]
+    sweep, store, out = (
+        scripted(script, [*script[:-1], "report:0.4"], seeds=2),
+        tmp_path / "store",
+        StringIO(),
+    )
+    server = Server(*place, tmp_path / "server.log")
+    server.start()
+
+    def kill() -> None:
+        while len(list(store.glob("logs/*"))) < 2:
+            time.sleep(0.01)
+        server.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        options = Options(str(store), local=True, uri=server.uri)
+        ended = run(sweep, options, Console(file=out, width=300))
+        killer.join()
+        assert (ended.exit_code, ended.counts["done"]) == (0, 4)
+        assert out.getvalue().count("MLflow lacks part of the record") == 1
+        assert "Traceback" not in out.getvalue()
+        server.start()
+        rows = Ledger(Store(store)).read(Ledger(Store(store)).index())
+        for _ in range(2):
+            api.track(sweep, str(store), server.uri)
+            check(server.uri, sweep.name, rows)
     finally:
         server.kill()
