@@ -68,6 +68,7 @@ def plan(
     from orchestrator.planning.cost import as_json as cost_json
     from orchestrator.planning.plan import plan as plan_sweep
     from orchestrator.records.ledger import Ledger
+    from orchestrator.stored import no_longer_counted
 
     loaded = _load(sweep, set_)
     ledger = Ledger(_store(store))
@@ -75,7 +76,8 @@ def plan(
     cluster = cluster_of(address, cpus, gpus)
     cost = costed(loaded, planned, ledger, cluster, _told if pilot else None)
     cells = preflight.cells_of(loaded, planned.grid)
-    warnings = preflight.missing_data(cells) + preflight.advised(cells)
+    gone = no_longer_counted(loaded, planned, ledger.store)
+    warnings = preflight.missing_data(cells) + preflight.advised(cells) + gone
     if as_json:
         counts = {**planned.counts(), "most": planned.most, "evaluations": planned.evaluated.counts()}
         print(json.dumps({"sweep": loaded.name, **counts, "warnings": warnings, "cost": cost_json(cost)}))

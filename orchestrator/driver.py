@@ -44,6 +44,7 @@ from orchestrator.records.leftovers import clear
 from orchestrator.records.provenance import git_commit, now
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
+from orchestrator.stored import no_longer_counted
 from orchestrator.sweepfile.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def run(
     todo = planned.evaluated.todo or (options.train and planned.counts()["todo"])
     if todo:
         _check_data(sweep, planned, audience)
+        for line in [] if options.retrain else no_longer_counted(sweep, planned, store):
+            audience.warn(line)
     if options.track:
         reporting.tracking_place(store, options.uri)
     holder = driver_of(store, sweep.name)

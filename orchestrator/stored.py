@@ -10,16 +10,17 @@ from rich.console import Console
 from rich.live import Live
 
 from engine.errors import InputError
+from engine.identity import CONTRACT
 from orchestrator.dispatch.live import View, line
 from orchestrator.dispatch.progress import Progress, progress_of
 from orchestrator.planning.evaluations import attach
-from orchestrator.planning.plan import plan
+from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.sequential import seeds_asked
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
 from orchestrator.reports.facts import reason
 from orchestrator.sweepfile.problems import SweepError
-from orchestrator.sweepfile.sweep import from_dict
+from orchestrator.sweepfile.sweep import Sweep, from_dict
 from orchestrator.sweepfile.yaml_file import read_text
 
 WATCH_SECONDS = 2.0
@@ -109,3 +110,19 @@ def watch(
             found = look()
             shown.update(View(found), refresh=True)
     return found
+
+
+def no_longer_counted(sweep: Sweep, planned: Plan, store: Store) -> list[str]:
+    """A warning where the last run of the very same sweep held more trials as done than count today.
+
+    Their rows stand in the ledger as they did, under keys that the sweep has no longer: a key holds the
+    engine's contract, the data's content and the plugins.
+    """
+    last, text = progress_of(store, sweep.name), store.get(f"sweeps/{sweep.name}/sweep.yaml")
+    counts = planned.counts()
+    gone = 0 if last is None else last["done"] - (counts["done"] - counts["pruned"])
+    if gone <= 0 or text != sweep.text.encode():
+        return []
+    why = f"the engine's contract (now {CONTRACT}), the data or a plugin has changed, or their rows are gone"
+    told = f"{sweep.name}: {gone} trials that the last run of this very file held as done do not count"
+    return [f"{told}: {why}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -91,3 +92,14 @@ class Row:
         for label, evaluation in self.evaluations.items():
             found |= {f"{label}.{name}": value for name, value in evaluation.metrics.items()}
         return found
+
+
+def data_settings(canonical: Mapping[str, Any]) -> str:
+    """What the user asked of the data, without what the files hold: equal settings must agree in content.
+
+    >>> data_settings({"data": {"name": "imdb", "train_size": 100, "content": "d1", "version": 1}})
+    '{"name": "imdb", "train_size": 100}'
+    """
+    data = canonical.get("data", {})
+    settings = {key: value for key, value in data.items() if key not in ("content", "version")}
+    return json.dumps(settings, sort_keys=True, default=str)

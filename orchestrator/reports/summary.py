@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from engine.errors import InputError
 from orchestrator.planning.cells import seeds_of
 from orchestrator.planning.decisions import t_quantile
 from orchestrator.records.metrics import label_of, lower_is_better
-from orchestrator.records.row import Row
+from orchestrator.records.row import Row, data_settings
 
 ALL_RUN = ("completed", "diverged", "pruned", "failed")
 """Statuses, from the one that is believed first where a seed has several rows."""
@@ -219,7 +218,7 @@ class _Source(NamedTuple):
 
 
 def _sources(row: Row) -> Iterator[_Source]:
-    trial, data = f"trial {row.key[:12]}", _data_settings(row)
+    trial, data = f"trial {row.key[:12]}", data_settings(row.canonical)
     yield _Source(trial, str(row.contract), data, row.data_hash)
     for label, one in row.evaluations.items():
         contract = str(one.contract) if one.contract else ""
@@ -241,13 +240,6 @@ def _one(
                 "one for all rows of a table; `perturb ledger verify` sets rows aside that are not what "
                 "their keys say, and the next run computes them",
             )
-
-
-def _data_settings(row: Row) -> str:
-    """What the user asked of the data: cells may differ in it (an axis), equal ones must agree in content."""
-    data = row.canonical.get("data", {})
-    settings = {key: value for key, value in data.items() if key not in ("content", "version")}
-    return json.dumps(settings, sort_keys=True, default=str)
 
 
 def _trust(row: Row) -> tuple[int, str]:

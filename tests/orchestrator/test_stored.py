@@ -16,7 +16,7 @@ from orchestrator.driver import run
 from orchestrator.options import Options
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
-from orchestrator.stored import MOVING, standing, watch
+from orchestrator.stored import MOVING, no_longer_counted, standing, watch
 from orchestrator.views import status_view
 from tests.orchestrator.sweeps import TRIAL, breaking, sweep_of
 
@@ -52,6 +52,32 @@ def test_the_ledger_alone_tells_the_same(tmp_path: Path, remote: bool) -> None:
     text = shown(made, location)
     assert "6/6 trials" in text
     assert "(n=2)" in text
+
+
+def test_what_a_change_of_the_engine_leaves_behind_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are under other keys: nothing is mixed, all is trained anew, and the user hears why."""
+    ran(str(tmp_path))
+    store = Store(tmp_path)
+
+    def told(**changes: Any) -> list[str]:
+        sweep = sweep_of(seeds=2, **changes)
+        return no_longer_counted(sweep, api.plan(sweep, str(tmp_path)), store)
+
+    assert told() == []
+    monkeypatch.setattr("engine.identity.CONTRACT", 99)
+    (line,) = told()
+    assert line.startswith(
+        "small: 6 trials that the last run of this very file held as done do not count: the"
+    )
+    assert told(trial=TRIAL | {"epochs": 3}) == [], "another file is another sweep"
+    out = StringIO()
+    options = Options(str(tmp_path), local=True, track=False)
+    assert run(sweep_of(seeds=2), options, Console(file=out, width=300)).counts["done"] == 6
+    assert out.getvalue().count(f"warning: {line}") == 1
+    assert len(Ledger(store).index()) == 12
+    assert told() == []
 
 
 def test_a_cell_that_lacks_a_seed_is_shown_as_such(tmp_path: Path) -> None:
