@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from engine.errors import InputError
@@ -203,6 +204,13 @@ class _Simulation:
 
 
 def _peak() -> int:
-    """Most bytes that this process has held at once."""
+    """Most bytes that this process has held at once.
+
+    Linux's ``getrusage`` counts what the process that started this one held, too; its ``VmHWM`` does not.
+    """
+    with suppress(OSError), open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found if sys.platform == "darwin" else 1024 * found
