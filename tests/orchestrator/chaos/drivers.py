@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -134,6 +135,18 @@ def _perturb(folder: Path, words: Sequence[str], settings: dict[str, str], outpu
         from orchestrator import cli
 
         cli.main()
+
+
+@contextlib.contextmanager
+def cluster(script: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs a script which starts a cluster, says so, and ends it at the end of its input."""
+    settings = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=settings, cwd=folder,
+    ) as process:  # fmt: skip
+        yield process
+        process.communicate("", timeout=120)
 
 
 def sweep_file(folder: Path, scripts: dict[str, list[str]], name: str = "s", **blocks: Any) -> str:

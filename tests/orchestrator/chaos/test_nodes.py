@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.orchestrator.chaos.drivers import Driver, lines, starts, sweep_file, until, verified
+from tests.orchestrator.chaos.drivers import Driver, cluster, lines, starts, sweep_file, until, verified
 
 pytestmark = pytest.mark.slow
 
@@ -49,13 +47,8 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    settings = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    with subprocess.Popen(
-        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=settings, cwd=tmp_path_factory.mktemp("cluster"),
-    ) as process:  # fmt: skip
+    with cluster(CLUSTER, tmp_path_factory.mktemp("cluster")) as process:
         yield Nodes(process)
-        process.communicate("", timeout=120)
 
 
 def places(log: Path) -> list[str]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.orchestrator.chaos.drivers import Driver, lines, rows_of, sweep_file, until
+from tests.orchestrator.chaos.drivers import Driver, cluster, lines, rows_of, sweep_file, until
 
 pytestmark = pytest.mark.slow
 
@@ -33,14 +30,9 @@ worker.capacity = lambda gpu: 10 * 2**30 if gpu else 0
 
 @pytest.fixture
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    settings = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    with subprocess.Popen(
-        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=settings, cwd=tmp_path_factory.mktemp("cluster"),
-    ) as process:  # fmt: skip
+    with cluster(CLUSTER, tmp_path_factory.mktemp("cluster")) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
-        process.communicate("", timeout=120)
 
 
 def together(log: Path) -> list[int]:
