@@ -139,9 +139,8 @@ def _logged(key: str, store: str | None) -> str:
     """The log whose name begins so: every job that was started has one."""
     found = [name for name in Store(store).names("logs") if name.startswith(key)]
     if len(found) != 1:
-        raise InputError(
-            "key", repr(key), f"the beginning of one begun trial's key; it begins {len(found)} here"
-        )
+        legal = f"the beginning of the key of one trial that has begun; it begins {len(found)} here"
+        raise InputError("key", repr(key), legal)
     return found[0]
 
 

@@ -352,7 +352,7 @@ def data(
 
 
 def main() -> None:
-    """Entry point: errors of the user's making are one line each, others keep their traceback."""
+    """Entry point: errors of the user's making and of the system are a line each, others keep a traceback."""
     from engine.errors import InputError, first_line
     from orchestrator.records.claims import SweepHeld
     from orchestrator.sweepfile.problems import SweepError
@@ -365,10 +365,9 @@ def main() -> None:
     except SweepHeld as error:
         _fail(str(error), code=3)
     except OSError as error:
-        named = error.filename is not None
-        _fail(
-            f"{error.filename}: {error.strerror}" if named else f"{type(error).__name__}: {first_line(error)}"
-        )
+        if error.filename is None:
+            _fail(f"{type(error).__name__}: {first_line(error)}")
+        _fail(f"{error.filename}: {error.strerror}")
 
 
 def _fail(text: str, code: int = 2) -> NoReturn:

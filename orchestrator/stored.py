@@ -118,10 +118,11 @@ def no_longer_counted(sweep: Sweep, planned: Plan, store: Store) -> list[str]:
     Their rows stand in the ledger as they did, under keys that the sweep has no longer: a key holds the
     engine's contract, the data's content and the plugins.
     """
-    last, text = progress_of(store, sweep.name), store.get(f"sweeps/{sweep.name}/sweep.yaml")
-    counts = planned.counts()
-    gone = 0 if last is None else last["done"] - (counts["done"] - counts["pruned"])
-    if gone <= 0 or text != sweep.text.encode():
+    last, counts = progress_of(store, sweep.name), planned.counts()
+    if last is None or last["state"] in MOVING:  # one that runs is ahead of a plan made a moment ago
+        return []
+    gone = last["done"] - (counts["done"] - counts["pruned"])
+    if gone <= 0 or store.get(f"sweeps/{sweep.name}/sweep.yaml") != sweep.text.encode():
         return []
     why = f"the engine's contract (now {CONTRACT}), the data or a plugin has changed, or their rows are gone"
     told = f"{sweep.name}: {gone} trials that the last run of this very file held as done do not count"

@@ -80,6 +80,18 @@ def test_what_a_change_of_the_engine_leaves_behind_is_told(
     assert told() == []
 
 
+def test_a_driver_that_is_ahead_of_a_plan_has_lost_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran(str(tmp_path))
+    sweep, store = sweep_of(seeds=2), Store(tmp_path)
+    planned = api.plan(sweep, str(tmp_path / "nothing"))
+    assert no_longer_counted(sweep, planned, store)
+    found = json.loads(store.get("sweeps/small/progress.json") or b"") | {"state": "running"}
+    monkeypatch.setattr("orchestrator.stored.progress_of", lambda *about: found)
+    assert no_longer_counted(sweep, planned, store) == []
+
+
 def test_a_cell_that_lacks_a_seed_is_shown_as_such(tmp_path: Path) -> None:
     told = ran(str(tmp_path), sweep_of(seeds=2, budget={"trials": 4}))
     assert [(one["seeds"], one["planned"]) for one in told["top"]] == [(2, 2), (1, 2), (1, 2)]
