@@ -2,7 +2,7 @@
 
 A worker process needs about four seconds for its imports, of which torch takes two. A Ray started here starts
 a process for each CPU at once; these import what trials need while the driver gets ready, and Tune's first
-actors get them. That takes two liberties with Ray's insides, in :func:`prompt`.
+actors get them. That takes liberties with Ray's insides, in :func:`prompt`.
 """
 
 from __future__ import annotations
@@ -104,12 +104,29 @@ def prompt() -> Iterator[None]:
     Ray counts by whom its callbacks were made, for which it imports MLflow: a second before the first trial.
     And it gives Tune's actors some of the driver's environment, which the workers of a Ray that this process
     started have anyhow; without it they are such as wait already.
+
+    And it gives a trial that waits for its own actor to start the actor of one that has just ended, and kills
+    the one that starts: where trials are shorter than the start of a process, again and again, so that the
+    slot never runs anything. Here such a trial waits; one whose actor has no resources yet does not.
     """
     import ray
     from ray.air._internal import usage
     from ray.tune.execution import class_cache
+    from ray.tune.execution.tune_controller import TuneController
 
-    wanted: list[tuple[Any, str, Any]] = [(usage, "tag_callbacks", lambda callbacks: False)]
+    reuse = getattr(TuneController, "_maybe_reuse_cached_actor", None)
+
+    def patient(controller: Any, trial: Any) -> Any:
+        own = controller._trial_to_actor.get(trial)
+        starts = own in controller._actor_manager._live_actors_to_ray_actors_resources
+        if reuse is None or (starts and trial not in controller._resetting_trials):
+            return False
+        return reuse(controller, trial)
+
+    wanted: list[tuple[Any, str, Any]] = [
+        (usage, "tag_callbacks", lambda callbacks: False),
+        (TuneController, "_maybe_reuse_cached_actor", patient),
+    ]
     if ray.get_runtime_context().gcs_address == _started:
         wanted += [(class_cache, "DEFAULT_ENV_VARS", {}), (class_cache, "ENV_VARS_TO_PROPAGATE", set())]
     wanted = [(place, name, value) for place, name, value in wanted if hasattr(place, name)]
