@@ -92,10 +92,14 @@ class FeedSearcher(Searcher):
         job = self.running.get(trial_id)
         if job is None:
             return
+        waited = trial_id not in self.trials  # and was not paused
         self.trials[trial_id] = trial
         # Taken now, for Tune lets go of it before it tells of a death.
         self.actors[trial_id] = trial.temporary_state.ray_actor
         self.watchdog.started(trial_id, job.key, trial)
+        if waited and self.attempts.stopped:  # Tune asks for one trial ahead of those that run
+            self.watchdog.stop(trial_id)
+            return
         for observer in self.observers:
             observer.started(job)
 

@@ -58,6 +58,10 @@ class Watchdog:
         """A trial begins."""
         self.running[trial_id] = _Watched(key, trial)
 
+    def stop(self, trial_id: str) -> None:
+        """End a trial that has done nothing yet."""
+        self._kill(trial_id, self.running[trial_id], "stopped")
+
     def ended(self, trial_id: str, again: bool = False) -> None:
         """A trial ended; a request to cancel it goes with it, unless it is started once more."""
         watched = self.running.pop(trial_id, None)

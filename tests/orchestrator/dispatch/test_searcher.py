@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -126,3 +127,35 @@ def test_a_store_that_is_away_is_not_waited_for(
     monkeypatch.setattr(Store, "exists", away)
     searcher.on_trial_complete("t", error=True)
     assert [o.status for o in told.outcomes] == ["again"]
+
+
+def test_what_waited_when_the_sweep_was_stopped_does_not_begin(
+    begin: Begin, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    killed: list[Any] = []
+    monkeypatch.setattr(ray, "kill", killed.append)
+    searcher, told = begin(TRIAL)
+    searcher.attempts.stop("enough failed")
+    trial: Any = SimpleNamespace(trial_id="t", temporary_state=SimpleNamespace(ray_actor="an actor"))
+    searcher.started("t", trial)
+    assert killed == ["an actor"]
+    searcher.on_trial_complete("t", error=True)
+    assert [(o.status, o.failure) for o in told.outcomes] == [("stopped", None)]
+    assert not Ledger(store).index()
+
+
+def test_what_was_paused_when_the_sweep_was_stopped_goes_on(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    killed: list[Any] = []
+    monkeypatch.setattr(ray, "kill", killed.append)
+    searcher, _ = begin(TRIAL)
+    trial: Any = SimpleNamespace(trial_id="t", temporary_state=SimpleNamespace(ray_actor="an actor"))
+    searcher.started("t", trial)
+    searcher.attempts.stop("enough failed")
+    searcher.started("t", trial)
+    assert not killed
