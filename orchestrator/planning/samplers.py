@@ -33,6 +33,9 @@ ENOUGH = 10
 MOST_FITTED = 400
 """Cells that a Gaussian process is fitted to; its cost grows with their cube."""
 
+CONNECT_SECONDS = 5
+"""After which a database counts as away; the driver does nothing else meanwhile."""
+
 PATIENCE = 5
 """Seconds after which the lock that a killed process left on a journal is broken."""
 
@@ -152,7 +155,9 @@ def storage_of(config: SamplerConfig, store: Store) -> optuna.storages.BaseStora
         return _database(f"sqlite:///{_file(rest, text, store)}", {"engine_kwargs": options})
     if text.endswith(JOURNALS) or kind == "journal":
         return _journal(_file(rest if separator else text, text, store))
-    return _database(text, {})
+    # postgresql://, whose drivers all know this one; what the address says itself comes first
+    options = {} if "connect_timeout=" in text else {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
+    return _database(text, {"engine_kwargs": options})
 
 
 def _database(url: str, options: dict[str, Any]) -> optuna.storages.BaseStorage:

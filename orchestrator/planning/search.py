@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from orchestrator.planning.asked import Asked, satisfied
@@ -30,6 +30,10 @@ TRIES = 200
 FEW = 10
 """The same once that has happened, where each proposal is written to a disk or a database, and where it
 takes as long as a Gaussian process."""
+
+
+AGAIN_SECONDS = 30.0
+"""After which a study that did not answer is told again beside the trials; a new cell asks it at once."""
 
 
 @dataclass
@@ -68,6 +72,7 @@ class Search:
         self.used_up = False
         self.proposed: tuple[int, Point, Cell] | None = None
         self.untold: deque[tuple[int, Result | None]] = deque()
+        self.refused = -math.inf
         assert sweep.budget.trials is not None
         self.left = sweep.budget.trials - len(cells) * len(sweep.seeds)
         settings = {cell.key: dict(point.labels) for point, cell in zip(points, cells, strict=True)}
@@ -154,13 +159,18 @@ class Search:
 
     def _tell(self, number: int, result: Result | None) -> None:
         self.untold.append((number, result))
-        with suppress(OSError):
+        if time.monotonic() - self.refused < AGAIN_SECONDS:
+            return  # the dispatcher waits meanwhile
+        try:
             self._tell_all()
+        except OSError:
+            self.refused = time.monotonic()
 
     def _tell_all(self) -> None:
         while self.untold:
             self.study.tell(*self.untold[0])
             self.untold.popleft()
+        self.refused = -math.inf
 
     def _ask(self) -> None:
         """Begin a new cell, the one that could not be begun before first."""

@@ -59,6 +59,7 @@ class Study:
         told = [self._frozen(*one) for one in known.values() if one[1].means is not None]
         self.sampler = sampler_of(sweep, count, told)
         self.study = self._load()
+        self.interrupted = False
         self.under_way: dict[str, int] = {}
         present = self._take_up(known, asked)
         if present is None:
@@ -78,10 +79,12 @@ class Study:
         self.study.enqueue_trial(kept(settings, self.sweep.search))
 
     def propose(self) -> tuple[int, Settings]:
-        """A trial's number, and a value for each searched setting."""
-        with answering():
-            trial = self.study.ask()
-            return trial.number, suggest(trial, self.sweep.search)
+        """A trial's number, and a value for each searched setting; after an outage that of the same trial."""
+        with self._asking():
+            trial = self._left_behind() or self.study.ask()
+            settings = suggest(trial, self.sweep.search)
+        self.interrupted = False
+        return trial.number, settings
 
     def propose_at(self, settings: Mapping[str, Any]) -> int:
         """A trial at these settings; its number."""
@@ -91,7 +94,7 @@ class Study:
 
     def mark(self, number: int, cell: str) -> None:
         """Say which cell a trial is, before it runs."""
-        with answering():
+        with self._asking():
             self._attribute(number, {CELL: cell})
 
     def tell(self, number: int, result: Result | None) -> None:
@@ -102,6 +105,26 @@ class Study:
         with answering(), suppress(UpdateFinishedTrialError):
             self._tell(number, result)
 
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """What an outage interrupts here may leave a trial behind."""
+        try:
+            with answering():
+                yield
+        except OSError:
+            self.interrupted = True
+            raise
+
+    def _left_behind(self) -> optuna.Trial | None:
+        """The trial that an outage left without a cell: its point may be one to try first."""
+        from optuna.trial import Trial, TrialState
+
+        if not self.interrupted:
+            return None
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        lost = [trial for trial in running if CELL not in trial.user_attrs]
+        return Trial(self.study, lost[0]._trial_id) if lost else None
+
     def _tell(self, number: int, result: Result | None) -> None:
         from optuna.trial import TrialState
 
@@ -109,13 +132,13 @@ class Study:
         if result is not None:
             self._attribute(number, attributes(self.sweep, result))
         if means is not None:
-            self.study.tell(number, list(means))
+            self.study.tell(number, list(means), skip_if_finished=True)
         elif result is not None and result.pruned:
             for epoch, value in self._reached(result).items():
                 self.storage.set_trial_intermediate_value(self._trial_id(number), epoch, value)
-            self.study.tell(number, state=TrialState.PRUNED)
+            self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
         else:
-            self.study.tell(number, state=TrialState.FAIL)
+            self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _reached(self, result: Result) -> dict[int, float]:
         """What a pruned cell came to at the first epoch that a seed was ended at: TPE compares it there."""

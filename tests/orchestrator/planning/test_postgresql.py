@@ -7,6 +7,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,6 @@ class Server:
         self.user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
         if os.getuid() == 0:
             shutil.chown(folder, self.user)
-            for parent in folder.parents:  # pytest's are closed to others
-                if parent.owner() == "root" and parent != Path("/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -61,10 +59,12 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    found = Server(tmp_path_factory.mktemp("postgresql"))
-    yield found
-    found.stop()
+def server() -> Iterator[Server]:
+    # pytest's own folders are closed to the user that the server may have to be
+    with tempfile.TemporaryDirectory(prefix="perturb-postgresql-") as folder:
+        found = Server(Path(folder))
+        yield found
+        found.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -356,3 +356,85 @@ def test_what_a_study_was_not_told_is_told_later(ledger: Ledger, monkeypatch: py
     assert len(run_all(search, ledger)) == 2
     assert search.note == ""
     assert all(trial.state.name == "COMPLETE" for trial in search.study.trials)
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["call lost", "answer lost"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "create_new_trial",
+        "set_trial_state_values",
+        "set_trial_param",
+        "set_trial_user_attr",
+        "get_all_trials",
+    ],
+)
+def test_an_outage_in_the_middle_of_an_ask(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, name: str, answered: bool
+) -> None:
+    """The point to try first is tried, and no trial is left under way."""
+    point = {"method.p": 0.25, "method.epsilon": 2.0, "method.steps": 2}
+    search, calls = Search(searching(4, try_first=[point]), ledger), 0
+    well = getattr(search.study.storage, name)
+
+    def flaky(*words: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls % 3 == 1:
+            if answered:
+                well(*words, **more)
+            raise OSError("away")
+        return well(*words, **more)
+
+    jobs: list[Job] = []
+    for _ in range(100):
+        if search.exhausted:
+            break
+        with monkeypatch.context() as patch:
+            patch.setattr(search.study.storage, name, flaky)
+            try:
+                job = search.next()
+            except OSError:
+                continue
+        assert job is not None
+        jobs.append(job)
+        finish(search, job, ledger)
+    assert calls, "the first of them failed"
+    assert jobs[0].labels == point
+    assert len({job.cell for job in jobs}) == 4
+    assert [trial.state.name for trial in search.study.trials] == ["COMPLETE"] * 4
+
+
+def test_a_study_that_is_away_is_not_asked_at_every_end(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its refusal may take seconds, in which the dispatcher waits."""
+    search, asked = Search(searching(6), ledger), []
+    well = search.study.tell
+    jobs = [job for _ in range(6) if (job := search.next()) is not None]
+
+    def away(*words: Any) -> None:
+        asked.append(words)
+        raise OSError("away")
+
+    monkeypatch.setattr(search.study, "tell", away)
+    for job in jobs[:4]:
+        finish(search, job, ledger)
+    assert len(asked) == 1
+    monkeypatch.setattr("orchestrator.planning.search.AGAIN_SECONDS", 0)
+    finish(search, jobs[4], ledger)
+    assert len(asked) == 2
+    monkeypatch.setattr(search.study, "tell", well)
+    finish(search, jobs[5], ledger)
+    assert search.note == ""
+    assert [trial.state.name for trial in search.study.trials] == ["COMPLETE"] * 6
+
+
+def test_a_failed_cell_told_by_a_call_whose_answer_was_lost(ledger: Ledger) -> None:
+    search = Search(searching(1), ledger)
+    job = search.next()
+    assert job is not None
+    number = search.open[job.cell].number
+    for _ in range(2):
+        search.study.tell(number, None)
+    assert [trial.state.name for trial in search.study.trials] == ["FAIL"]
