@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,6 @@ VISIBLE_SECONDS = 3.0
 SHARED = "--store: a folder that all nodes mount at this path (NFS), or an object store (s3://...)"
 WRITABLE = "--store: a folder that the user of the driver and of the nodes can write, with room"
 EXCLUSIVE = "--store: a folder with exclusive creation (NFS 3 or later), or an object store"
-LOCKS = "mount it with file locks (NFS: without nolock), or --tracking-uri: an MLflow server's; --no-track"
 
 FILE, TAKEN = "driver", "taken"
 
@@ -45,8 +44,7 @@ def examined(store: Store) -> Iterator[str]:
 def exercise(store: Store, folder: str) -> Result:
     """Write, replace and read a file, create one exclusively: all that a sweep asks of a store.
 
-    Object stores have no exclusive creation, and are not asked for it. A folder in which SQLite cannot lock
-    its file is warned of: MLflow's record is in one by default.
+    Object stores have no exclusive creation, and are not asked for it.
 
     Raises:
         OSError: the store refuses.
@@ -58,11 +56,8 @@ def exercise(store: Store, folder: str) -> Result:
         return Result("store", "fail", f"{store.location} does not give back what was written", WRITABLE)
     took = (time.perf_counter() - start) * 1000 / 3
     place = store.folder(folder)
-    if place is not None:
-        if not _created(place / TAKEN) or _created(place / TAKEN):
-            return Result("store", "fail", f"{store.location} creates a file twice", EXCLUSIVE)
-        if not _locks(place / "lock"):
-            return Result("store", "warn", f"SQLite has no file locks in {store.location}", LOCKS)
+    if place is not None and (not _created(place / TAKEN) or _created(place / TAKEN)):
+        return Result("store", "fail", f"{store.location} creates a file twice", EXCLUSIVE)
     return Result("store", "ok", f"{took:.1f} ms a file in {store.location}")
 
 
@@ -126,16 +121,3 @@ def _created(path: Path) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-def _locks(path: Path) -> bool:
-    """Whether SQLite can lock and write a file here."""
-    import sqlite3
-
-    try:
-        with closing(sqlite3.connect(path, timeout=1)) as database:
-            database.execute("CREATE TABLE lock (held)")
-            database.commit()
-            return True
-    except sqlite3.Error:
-        return False

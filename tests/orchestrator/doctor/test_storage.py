@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,29 +68,10 @@ def test_a_store_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert (result.status, "Read-only file system" in result.found) == ("fail", True)
 
 
-@pytest.mark.parametrize(
-    ("what", "broken", "status", "told"),
-    [
-        ("_created", lambda path: True, "fail", "creates a file twice"),
-        ("_locks", lambda path: False, "warn", "no file locks"),
-    ],
-)
-def test_a_folder_without_what_sweeps_rely_on(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    what: str,
-    broken: Callable[[Path], bool],
-    status: str,
-    told: str,
-) -> None:
-    monkeypatch.setattr(storage, what, broken)
+def test_a_folder_without_exclusive_creation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "_created", lambda path: True)
     result = exercise(Store(tmp_path), "folder")
-    assert (result.status, told in result.found) == (status, True)
-
-
-def test_where_sqlite_cannot_lock(tmp_path: Path) -> None:
-    assert storage._locks(tmp_path / "here")
-    assert not storage._locks(tmp_path / "no such folder" / "here")
+    assert (result.status, "creates a file twice" in result.found) == ("fail", True)
 
 
 def test_a_node_respects_what_the_driver_created(tmp_path: Path) -> None:
