@@ -156,10 +156,10 @@ class Notifier:
         """Look whether anything moves; a stall is told once, until something does."""
         self.snapshot = progress.snapshot()
         idle = time.monotonic() - progress.moved
-        waiting = progress.counted()["waiting"] if progress.state == "running" else 0
+        waiting = progress.waiting() if progress.state == "running" else 0
         stalled = bool(progress.running or waiting) and idle > 60 * self.notify.stalled_minutes
         if stalled and not self.stalled:
-            what = "nothing has ended" if progress.running else f"nothing runs, {waiting} trials have waited"
+            what = "nothing has ended" if progress.running else f"nothing runs, {waiting} jobs have waited"
             self._tell("stalled", f"stalled: {what} for {idle / 60:.0f} minutes", self.snapshot)
         self.stalled = stalled
 

@@ -139,16 +139,20 @@ def test_a_stall_is_told_once_until_something_moves(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "aside", "told"),
-    [("running", 0, ["s stalled: nothing runs, 2 trials have waited for 60 minutes"]), ("running", 2, []),
-     ("draining", 0, [])],
+    ("state", "aside", "trains", "told"),
+    [("running", 0, True, ["s stalled: nothing runs, 5 jobs have waited for 60 minutes"]),
+     ("running", 0, False, ["s stalled: nothing runs, 3 jobs have waited for 60 minutes"]),
+     ("running", 5, True, []), ("draining", 0, True, [])],
 )  # fmt: skip
-def test_trials_that_wait_while_nothing_runs_are_a_stall(
-    host: Host, state: str, aside: int, told: list[str]
+def test_jobs_that_wait_while_nothing_runs_are_a_stall(
+    host: Host, state: str, aside: int, trains: bool, told: list[str]
 ) -> None:
+    """Two trials, unless only evaluations are asked for, and three evaluations."""
     notifier = Notifier(Notify(stalled_minutes=10), Webhook(host.url), "val.accuracy")
     notifier.begun("s", {}, {})
-    progress = Progress("s", {"trials": 2, "done": 0}, Metric())
+    counts = {"evaluations": 4, "done": 1, "failed": 0, "impossible": 0, "todo": 3}
+    progress = Progress("s", {"trials": 2, "done": 0}, Metric(), counts)
+    progress.trains = trains
     progress.state, progress.aside, progress.moved = state, range(aside), progress.moved - 3600
     notifier.progress(progress)
     notifier.webhook.close()
