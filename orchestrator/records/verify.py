@@ -19,6 +19,9 @@ from orchestrator.records.row import Row
 from orchestrator.records.segments import Damaged, Gone
 from orchestrator.records.table import Table
 
+Made = tuple[int, str]
+"""Of which engine contract and data a row is."""
+
 AT_ONCE = 256
 """Loose files, or rows of a segment, that are held at once."""
 
@@ -44,12 +47,13 @@ def verify(ledger: Ledger) -> Verified:
     """Read every row of a ledger; what is not as it was written is set aside.
 
     Checked are the checksums of files and pages, that a row's key is the SHA-256 of its canonical form, its
-    seed and cell those of the form, and that names of files say what is in them.
+    seed and cell those of the form, that an evaluation is of its trial's engine contract and data, and that
+    names of files say what is in them.
     """
-    counts = []
+    counts, made = [], dict[str, Made]()
     for table in (ledger, ledger.evaluations):
         before = len(table.damaged)
-        check = _Check(table)
+        check = _Check(table, made)
         check.loose()
         check.segments()
         counts.append((check, table.damaged[before:]))
@@ -61,8 +65,14 @@ def verify(ledger: Ledger) -> Verified:
 
 
 class _Check:
-    def __init__(self, table: Table[Any]) -> None:
-        self.table = table
+    """One table's.
+
+    Args:
+        table: trials, then evaluations. made: of each sound trial, filled by the first check.
+    """
+
+    def __init__(self, table: Table[Any], made: dict[str, Made]) -> None:
+        self.table, self.made = table, made
         self.rows = self.files = self.unchecked = 0
 
     def loose(self) -> None:
@@ -135,10 +145,14 @@ class _Check:
 
     def _problem(self, row: Row | EvaluationRow) -> str:
         found = _mistaken(row)
-        if found and isinstance(row, EvaluationRow) and row.name not in names("evaluations"):
+        if isinstance(row, Row):
+            if not found:
+                self.made[row.key] = row.contract, row.data_hash
+            return found
+        if found and row.name not in names("evaluations"):
             self.unchecked += 1
-            return ""
-        return found
+            found = ""
+        return found or _another(row, self.made.get(row.trial))
 
 
 def _mistaken(row: Row | EvaluationRow) -> str:
@@ -160,6 +174,16 @@ def _mistaken(row: Row | EvaluationRow) -> str:
         return "its data are not those of its canonical form"
     cell = digest({name: value for name, value in form.items() if name != "seed"})
     return "" if "init" in form or cell == row.cell else "its cell is not that of its canonical form"
+
+
+def _another(row: EvaluationRow, made: Made | None) -> str:
+    """How an evaluation contradicts its trial's row, where both say; empty where it does not."""
+    contract, data_hash = made or (0, "")
+    if row.contract and contract and row.contract != contract:
+        return "it was computed by another engine contract than its trial"
+    if row.data_hash and data_hash and row.data_hash != data_hash:
+        return "its data are not those of its trial"
+    return ""
 
 
 def _misnamed(key: str, place: Place, row: Row | EvaluationRow) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,32 @@ def test_a_row_that_contradicts_its_key(
     assert (found.trials, damage.lost) == (3, 1)
     assert wrong.key not in Ledger(ledger.store).index()
     assert verify(Ledger(ledger.store)).damaged == []
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"contract": 2}, "another engine contract than its trial"),
+        ({"data_hash": "other"}, "those of its trial"),
+    ],
+)
+def test_an_evaluation_that_contradicts_its_trial(
+    ledger: Ledger, changes: dict[str, Any], problem: str, compacted: bool
+) -> None:
+    """Loose or in a segment, as its trial is; one whose trial is not there is taken at its word."""
+    trial = real_row(7, contract=1)
+    ledger.write(trial)
+    wrong = replace(real_evaluation(trial), **({"contract": 1, "data_hash": trial.data_hash} | changes))
+    ledger.evaluations.write(wrong)
+    ledger.evaluations.write(replace(real_evaluation(real_row(8)), contract=5))
+    if compacted:
+        compact(ledger)
+    found = verify(ledger)
+    (damage,) = found.damaged
+    assert problem in damage.problem
+    assert (found.evaluations, damage.lost) == (4, 1)
+    assert wrong.key not in Ledger(ledger.store).evaluations.index()
 
 
 def test_a_file_with_anothers_name(ledger: Ledger) -> None:
