@@ -76,6 +76,9 @@ def run(
     store = Store(options.store)
     ledger = Ledger(store)
     _check(sweep, options)
+    holder = driver_of(store, sweep.name)
+    if holder is not None:  # before any work; whoever comes later meets the lock
+        raise SweepHeld(sweep.name, holder)
     planned, rows = plan_with_rows(sweep, ledger, options.retrain)
     todo = planned.evaluated.todo or (options.train and planned.counts()["todo"])
     if todo:
@@ -84,9 +87,6 @@ def run(
             audience.warn(line)
     if options.track:
         reporting.tracking_place(store, options.uri)
-    holder = driver_of(store, sweep.name)
-    if holder is not None:  # told before Ray is started; whoever comes now meets the lock
-        raise SweepHeld(sweep.name, holder)
     if todo:
         if not options.local:
             connect(sweep, options)
