@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -160,6 +161,13 @@ def main() -> None:
     finish(options.out, "quickstart_vs_tune", facts, told | {"seconds": results})
 
 
+def ratios_of(over: list[float], under: list[float]) -> list[float]:
+    """Within each pair; by the median of those below where there is not one for each."""
+    if len(over) == len(under):
+        return [a / b for a, b in zip(over, under, strict=True)]
+    return [a / statistics.median(under) for a in over]
+
+
 def show(found: dict[str, list[float]], pairs: int) -> None:
     """The table: seconds, and ratios within each pair."""
     names = {
@@ -177,7 +185,7 @@ def show(found: dict[str, list[float]], pairs: int) -> None:
         "first run / second": ("perturb", "again"),
     }  # fmt: skip
     for title, (over, under) in ratios.items():
-        values = [a / b for a, b in zip(found.get(over, []), found[under], strict=False)]
+        values = ratios_of(found.get(over, []), found[under])
         if values:
             ratio, least = summary(values), TARGETS["again" if under == "again" else over]
             met = "met" if ratio["median"] >= least else "missed"

@@ -47,6 +47,17 @@ def together(log: Path) -> list[int]:
     return counts
 
 
+def beside(log: Path, again: str) -> list[int]:
+    """How many trials ran with this one at each line of its second attempt, that one included."""
+    running, seen, counts = set[str](), 0, []
+    for key, *_ in lines(log):
+        running ^= {key}
+        seen += key == again
+        if seen == 3:
+            counts.append(len(running))
+    return counts
+
+
 def test_packed_as_measured_and_unpacked_when_memory_is_short(tmp_path: Path, address: str) -> None:
     """2 GB and what CUDA takes fit three times into nine tenths of 10 GiB; one that fails there gets more."""
     log, full = tmp_path / "log", tmp_path / "full"
@@ -63,4 +74,6 @@ def test_packed_as_measured_and_unpacked_when_memory_is_short(tmp_path: Path, ad
     assert counts[0] == 1, "the first of its kind measures alone"
     assert max(counts) == 3
     assert sorted(row.attempts for row in rows) == [1] * 10 + [2]
+    (again,) = (row.key for row in rows if row.attempts == 2)
+    assert max(beside(log, again)) == 2, "two thirds leave room for one third"
     assert {(row.status, row.memory) for row in rows} == {("completed", 2_000_000_000)}
