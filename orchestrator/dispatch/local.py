@@ -25,11 +25,8 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 # A worker that dies is told by its trial's row; Ray would print a paragraph to standard output.
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker died or was killed|node with node id")
 
-PRELOADED = (
-    "ray.tune,orchestrator.dispatch.evaluation,orchestrator.dispatch.gang,orchestrator.dispatch.member"
-)
-"""What workers of a Ray started here import while they wait for their first trial: torch and the engine."""
-
+PRELOADED = "orchestrator.dispatch.preload"
+"""What workers of a Ray started here import while they wait for their first trial."""
 
 _starting = threading.Lock()
 _started = ""
