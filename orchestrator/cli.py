@@ -353,13 +353,14 @@ def data(
 
 def main() -> None:
     """Entry point: errors of the user's making and of the system are a line each, others keep a traceback."""
-    from engine.errors import InputError, first_line
     from orchestrator.planning.garbage import hasten
+
+    hasten()  # before what is imported
+    from engine.errors import InputError, first_line
     from orchestrator.records.claims import SweepHeld
     from orchestrator.sweepfile.problems import SweepError
     from orchestrator.tracking.track import TrackingError
 
-    hasten()
     try:
         app()
     except (SweepError, InputError, TrackingError) as error:

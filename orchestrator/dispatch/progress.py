@@ -142,18 +142,19 @@ class Progress:
         ended = self.states.total() + self.evaluated.total()
         if not ended or self.first_start is None:
             return None
-        left = self._left() - len(self.running) / 2
+        trials = self.trials - self.done - self.states["failed"] - self.pruned if self.trains else 0
+        left = trials + self._unevaluated() - len(self.running) / 2
         rate = (ended + len(self.running) / 2) / (time.monotonic() - self.first_start)
         return max(0.0, left / rate)
 
     def waiting(self) -> int:
-        """Jobs that are still to begin here: trials, where any are trained, and evaluations."""
-        return max(0, self._left() - len(self.running) - len(self.aside))
+        """Jobs that could begin here: trials, where any are trained, and evaluations of no other driver's."""
+        trials = self.counted()["waiting"] if self.trains else 0
+        return trials + (0 if self.aside else max(0, self._unevaluated() - len(self.evaluating)))
 
-    def _left(self) -> int:
-        """Jobs that have not ended."""
-        trials = self.trials - self.done - self.states["failed"] - self.pruned if self.trains else 0
-        return trials + self.evaluations.get("todo", 0) - self.evaluated.total()
+    def _unevaluated(self) -> int:
+        """Evaluations that have not ended, of those that were planned at the start."""
+        return max(0, self.evaluations.get("todo", 0) - self.evaluated.total())
 
     def rate(self) -> float | None:
         """Jobs that ended in a minute, over the last ones; None before the first."""

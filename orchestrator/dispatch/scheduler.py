@@ -8,8 +8,10 @@ neither better nor worse, so that only finite values are shown.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
     FIFOScheduler,
@@ -24,37 +26,53 @@ from orchestrator.sweepfile.schedulers import Asha, Hyperband, Median, Pbt, Sche
 NEVER = 10**9
 
 
-def scheduler_of(rule: Scheduler | None, mode: str, epochs: int) -> Guard:
+def scheduler_of(
+    rule: Scheduler | None, mode: str, epochs: int, closed: Callable[[], bool] = lambda: False
+) -> Guard:
     """The scheduler of a sweep.
 
     Args:
         rule: None ends no trial early. mode: ``max`` or ``min`` is better. epochs: of the longest trial.
+        closed: whether nothing is to begin any more.
     """
+    return Guard(_inner(rule, mode, epochs), closed)
+
+
+def _inner(rule: Scheduler | None, mode: str, epochs: int) -> Any:
     common: dict[str, Any] = {"time_attr": EPOCH, "metric": VALUE, "mode": mode}
     if rule is None:
-        return Guard(FIFOScheduler())  # type: ignore[no-untyped-call]
+        return FIFOScheduler()  # type: ignore[no-untyped-call]
     if isinstance(rule, Pbt):
         from orchestrator.dispatch.population import Population
 
-        return Guard(Population(rule, mode))
+        return Population(rule, mode)
     if isinstance(rule, Median):
         common |= {"grace_period": rule.grace, "min_samples_required": rule.samples, "min_time_slice": NEVER}
-        return Guard(MedianStoppingRule(**common))
+        return MedianStoppingRule(**common)
     common |= {"max_t": epochs, "stop_last_trials": False, "reduction_factor": rule.reduction}
     if isinstance(rule, Hyperband):
-        return Guard(HyperBandScheduler(**common))
+        return HyperBandScheduler(**common)
     assert isinstance(rule, Asha)
     common |= {"grace_period": rule.grace, "brackets": rule.brackets}
-    return Guard(AsyncHyperBandScheduler(**common))
+    return AsyncHyperBandScheduler(**common)
 
 
 class Guard(TrialScheduler):
-    """Shows a scheduler the epochs of trials, and ends a trial that has told its outcome."""
+    """Shows a scheduler the epochs of trials, and ends a trial that has told its outcome.
 
-    def __init__(self, inner: Any) -> None:
+    Args:
+        inner: the scheduler. closed: whether nothing is to begin any more: what waits, for resources that may
+            never come or for other trials, is ended.
+    """
+
+    def __init__(self, inner: Any, closed: Callable[[], bool] = lambda: False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.inner = inner
+        self.inner, self.closed = inner, closed
         self.last: dict[str, dict[str, Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its scheduler to restore from, which is never done here."""
+        return {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Nothing: the metric is given."""
@@ -93,7 +111,13 @@ class Guard(TrialScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Passed on."""
-        return self.inner.choose_trial_to_run(tune_controller)
+        if not self.closed():
+            return self.inner.choose_trial_to_run(tune_controller)
+        for trial in list(tune_controller.get_live_trials()):
+            given = trial.temporary_state.ray_actor is not None  # it is about to begin, and is ended then
+            if trial.status == Trial.PAUSED or (trial.status == Trial.PENDING and not given):
+                tune_controller.stop_trial(trial)
+        return None
 
     def debug_string(self) -> str:
         """Passed on."""

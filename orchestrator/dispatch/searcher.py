@@ -49,6 +49,7 @@ class FeedSearcher(Searcher):
         self.attempts, self.observers, self.around = attempts, observers, around
         self.room, self.watchdog, self.error_of = room, watchdog, error_of
         self.running: dict[str, Job] = {}
+        self.begun: set[str] = set()
         self.trials: dict[str, Any] = {}
         self.actors: dict[str, Any] = {}
         self.outcomes: dict[str, Outcome] = {}
@@ -58,7 +59,7 @@ class FeedSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next job; None for "ask again", FINISHED when no more will come."""
-        if self.attempts.exhausted and not (self.running and not self.attempts.stopped):
+        if self.attempts.exhausted and not (self.running and not self.attempts.closed):
             return str(Searcher.FINISHED)  # one that runs may have to be started again
         job = self.attempts.next()
         if job is None:
@@ -75,7 +76,7 @@ class FeedSearcher(Searcher):
         if job is None:
             return
         told = self.outcomes.pop(trial_id, None) or (self._finished(job) if error else None)
-        ended = told or (self._died(job, trial, actor) if error else self._pruned(job))
+        ended = told or (self._died(job, trial, actor) if error else self._ended(job, waited=result is None))
         outcome = self.attempts.ended(job, ended, self.room.widest(job))
         self.watchdog.ended(trial_id, again=outcome.status == "again")
         self.room.learn(job, outcome)
@@ -84,22 +85,24 @@ class FeedSearcher(Searcher):
         if outcome.status not in ("again", "stopped"):
             self.history.pop(job.key, None)
             self.seconds.pop(job.key, None)
-        for observer in self.observers:
-            (observer.again if outcome.status == "again" else observer.finished)(job, outcome)
+        if trial_id in self.begun or outcome.status != "stopped":
+            for observer in self.observers:
+                (observer.again if outcome.status == "again" else observer.finished)(job, outcome)
+        self.begun.discard(trial_id)
 
     def started(self, trial_id: str, trial: Any) -> None:
         """A trial has got its resources and begins."""
         job = self.running.get(trial_id)
         if job is None:
             return
-        waited = trial_id not in self.trials  # and was not paused
         self.trials[trial_id] = trial
         # Taken now, for Tune lets go of it before it tells of a death.
         self.actors[trial_id] = trial.temporary_state.ray_actor
         self.watchdog.started(trial_id, job.key, trial)
-        if waited and self.attempts.stopped:  # Tune asks for one trial ahead of those that run
-            self.watchdog.stop(trial_id)
-            return
+        waited = trial_id not in self.begun  # and was not paused
+        if waited and self.attempts.closed and self.watchdog.stop(trial_id):
+            return  # Tune asks for trials ahead of those that run
+        self.begun.add(trial_id)
         for observer in self.observers:
             observer.started(job)
 
@@ -144,10 +147,14 @@ class FeedSearcher(Searcher):
             message = first_line(cause)
         return Outcome(job.key, "failed", death.failure, message, node=death.node, free=death.free)
 
-    def _pruned(self, job: Job) -> Outcome:
-        """A trial that the scheduler ended: its row holds the epochs that were heard."""
-        if not self.around.watched:
+    def _ended(self, job: Job, waited: bool) -> Outcome:
+        """A trial that the scheduler ended: pruned, or waiting when nothing was to begin any more."""
+        if not self.around.watched or (waited and self.attempts.closed):
             return Outcome(job.key, "stopped")
+        return self._pruned(job)
+
+    def _pruned(self, job: Job) -> Outcome:
+        """A trial that early stopping ended: its row holds the epochs that were heard."""
         epochs = [{"epoch": float(e), **m} for e, m in sorted(self.history.get(job.key, {}).items())]
         seconds = self.seconds.pop(job.key, 0.0)
         row = pruned_row(job, self.around, epochs, seconds)

@@ -283,7 +283,8 @@ def run_simulated(
     watchdog = Watchdog(Store(around.store), around.sweep)
     searcher = FeedSearcher(attempts, observers, around, room, watchdog, lambda trial: trial.error)
     together = rule[0].together(rule[2]) if rule[0] else 0
-    found = Slots(searcher, scheduler_of(*rule), curves, around, slots, clock, together)
+    scheduler = scheduler_of(*rule, lambda: attempts.closed)
+    found = Slots(searcher, scheduler, curves, around, slots, clock, together)
     with _drawing_alike():
         found.run()
     return found

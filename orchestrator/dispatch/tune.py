@@ -67,7 +67,10 @@ def run_on_ray(
         tuner = Tuner(
             trainable,
             tune_config=TuneConfig(
-                search_alg=searcher, scheduler=scheduler_of(*rule), num_samples=-1, reuse_actors=True
+                search_alg=searcher,
+                scheduler=scheduler_of(*rule, lambda: attempts.closed),
+                num_samples=-1,
+                reuse_actors=True,
             ),
             run_config=RunConfig(
                 name="sweep",
@@ -79,7 +82,7 @@ def run_on_ray(
         )
         try:
             tuner.fit()
-            if attempts.stopped:  # what the store still refuses is run again
+            if attempts.closed:  # what the store still refuses is run again
                 searcher.late.look()
             else:
                 searcher.late.close()

@@ -58,9 +58,10 @@ class Watchdog:
         """A trial begins."""
         self.running[trial_id] = _Watched(key, trial)
 
-    def stop(self, trial_id: str) -> None:
-        """End a trial that has done nothing yet."""
+    def stop(self, trial_id: str) -> bool:
+        """End a trial that has done nothing yet; whether it has a process."""
         self._kill(trial_id, self.running[trial_id], "stopped")
+        return trial_id in self.killed
 
     def ended(self, trial_id: str, again: bool = False) -> None:
         """A trial ended; a request to cancel it goes with it, unless it is started once more."""

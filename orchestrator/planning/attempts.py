@@ -98,6 +98,11 @@ class Attempts:
         return self.feed.stopped
 
     @property
+    def closed(self) -> bool:
+        """Whether nothing is to begin any more; not so when the last trial of a budget is given."""
+        return self.feed.closed
+
+    @property
     def note(self) -> str:
         """What the user should know at the end."""
         return self.feed.note

@@ -34,7 +34,7 @@ MOST_FITTED = 400
 """Cells that a Gaussian process is fitted to; its cost grows with their cube."""
 
 CONNECT_SECONDS = 5
-"""After which a database counts as away; the driver does nothing else meanwhile."""
+"""After which a database counts as away: a new connection, or one that falls silent. The driver waits."""
 
 PATIENCE = 5
 """Seconds after which the lock that a killed process left on a journal is broken."""
@@ -155,9 +155,12 @@ def storage_of(config: SamplerConfig, store: Store) -> optuna.storages.BaseStora
         return _database(f"sqlite:///{_file(rest, text, store)}", {"engine_kwargs": options})
     if text.endswith(JOURNALS) or kind == "journal":
         return _journal(_file(rest if separator else text, text, store))
-    # postgresql://, whose drivers all know this one; what the address says itself comes first
-    options = {} if "connect_timeout=" in text else {"connect_args": {"connect_timeout": CONNECT_SECONDS}}
-    return _database(text, {"engine_kwargs": options})
+    from sqlalchemy.engine import make_url
+
+    # libpq's; what the address says itself comes first
+    limits = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": 1000 * CONNECT_SECONDS}
+    limits = {name: value for name, value in limits.items() if name not in make_url(text).query}
+    return _database(text, {"engine_kwargs": {"connect_args": limits}})
 
 
 def _database(url: str, options: dict[str, Any]) -> optuna.storages.BaseStorage:

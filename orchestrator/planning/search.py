@@ -159,7 +159,7 @@ class Search:
 
     def _tell(self, number: int, result: Result | None) -> None:
         self.untold.append((number, result))
-        if time.monotonic() - self.refused < AGAIN_SECONDS:
+        if self.open and time.monotonic() - self.refused < AGAIN_SECONDS:
             return  # the dispatcher waits meanwhile
         try:
             self._tell_all()

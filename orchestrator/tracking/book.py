@@ -236,8 +236,9 @@ class Book:
 
     def stop(self, key: str) -> None:
         """Close the run of a trial that was interrupted; it is taken up again when the trial is."""
-        if self.trials[key].status == "RUNNING":
-            self.client.log(self.trials[key], tags={"status": "stopped"}, status="KILLED")
+        run = self.trials.get(key)
+        if run is not None and run.status == "RUNNING":
+            self.client.log(run, tags={"status": "stopped"}, status="KILLED")
 
     def _new_parent(self) -> Known:
         return self.client.create(self.sweep_id, self.name, now_ms(), {"kind": "sweep", "sweep": self.name})

@@ -246,9 +246,10 @@ class Follower:
         """A job is started once more, and takes up its run."""
 
     def finished(self, job: Job, outcome: Outcome) -> None:
-        """A job ended, with a row or stopped; an evaluation stands in its trial's run."""
+        """A job ended, with a row or stopped; an evaluation stands in its trial's run, which has ended."""
         trial = job.key if job.evaluation is None else job.parent
         if outcome.status == "stopped":
-            self.tracker.stopped(job.key)
+            if job.evaluation is None:
+                self.tracker.stopped(job.key)
         elif trial is not None:
             self.tracker.finished_as(trial, lambda: self.read(trial))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -76,6 +77,23 @@ def test_a_bad_node_is_left_out(tmp_path: Path, nodes: Nodes) -> None:
     assert where.total() == 16 + where[culprit]
     rows = verified(tmp_path, file, tracked=False)
     assert sum(row.attempts - 1 for row in rows) == where[culprit]
+
+
+def test_a_sweep_that_waits_for_a_full_cluster_drains(tmp_path: Path, nodes: Nodes) -> None:
+    """Another sweep has all of it, for as long as it likes; nothing of this one has begun."""
+    log, (one, other) = tmp_path / "began", (tmp_path / "one", tmp_path / "other")
+    for folder in (one, other):
+        folder.mkdir()
+    long = sweep_file(one, {"a": [f"log:{log}", "sleep:600", "report:0.5"]}, seeds=3)
+    short = sweep_file(other, {"a": ["report:0.5"]}, seeds=3)
+    with Driver(one, "run", long, "--address", nodes.address, "--no-track") as holds:
+        until(lambda: len(lines(log)) == 3, holds)
+        with Driver(other, "run", short, "--address", nodes.address, "--no-track") as waits:
+            until(lambda: list((other / "results/claims").glob("*")), waits)
+            waits.signal(signal.SIGTERM)
+            assert waits.wait(60) == 75, waits.text
+    assert "0/3 trials done, 0 failed, 3 to do" in waits.text
+    assert not list((other / "results/claims").glob("*"))
 
 
 def test_a_gang_is_spread_and_outlives_a_node(tmp_path: Path, nodes: Nodes) -> None:

@@ -52,6 +52,19 @@ def test_counts(progress: Progress) -> None:
     json.loads(progress.json())
 
 
+def test_waiting_with_evaluations_that_were_not_planned() -> None:
+    """A search plans neither its trials' evaluations nor those of its cells to come."""
+    counts = {"evaluations": 0, "done": 0, "failed": 0, "impossible": 0, "todo": 0}
+    told = Progress("s", {"trials": 3, "done": 0}, Metric(), counts)
+    looking = Job("e", "c", 0, {}, parent="a", evaluation={"name": "e", "label": "mine"})
+    for one in (job("a"), looking):
+        told.started(one)
+        told.finished(one, scored(one.key, 0.5))
+    assert told.waiting() == 2
+    told.started(job("b"))
+    assert told.waiting() == 1
+
+
 def test_the_best_cell_is_by_the_mean_over_seeds(progress: Progress) -> None:
     (best,) = progress.top(1)
     assert (best["labels"], best["mean"], best["seeds"]) == ({"method.p": "e"}, 0.65, 1)

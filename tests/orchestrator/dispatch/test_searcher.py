@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -129,33 +130,67 @@ def test_a_store_that_is_away_is_not_waited_for(
     assert [o.status for o in told.outcomes] == ["again"]
 
 
-def test_what_waited_when_the_sweep_was_stopped_does_not_begin(
-    begin: Begin, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     import ray
 
-    killed: list[Any] = []
-    monkeypatch.setattr(ray, "kill", killed.append)
+    found: list[Any] = []
+    monkeypatch.setattr(ray, "kill", found.append)
+    return found
+
+
+RAYS: Any = SimpleNamespace(trial_id="t", temporary_state=SimpleNamespace(ray_actor="an actor"))
+"""Tune's trial as it begins."""
+
+
+def test_what_waited_when_the_sweep_was_stopped_does_not_begin(
+    begin: Begin, store: Store, killed: list[Any]
+) -> None:
+    """Nobody is told of it: it is as if it had not been given."""
     searcher, told = begin(TRIAL)
     searcher.attempts.stop("enough failed")
-    trial: Any = SimpleNamespace(trial_id="t", temporary_state=SimpleNamespace(ray_actor="an actor"))
-    searcher.started("t", trial)
+    searcher.started("t", RAYS)
     assert killed == ["an actor"]
     searcher.on_trial_complete("t", error=True)
-    assert [(o.status, o.failure) for o in told.outcomes] == [("stopped", None)]
+    assert not told.outcomes
     assert not Ledger(store).index()
+    assert not store.names("claims")
 
 
-def test_what_was_paused_when_the_sweep_was_stopped_goes_on(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import ray
+def test_the_last_trial_of_a_budget_begins(store: Store, killed: list[Any]) -> None:
+    with Lease(store, "s") as lease:
+        jobs = [TRIAL, Job("b", "cell", 1, {})]
+        attempts = Attempts(Budget(Shared(Queue(jobs), Claims(lease), Ledger(store)), trials=1), Policy())
+        room, dog = Room(Resources(), attempts), Watchdog(store, "s")
+        searcher = FeedSearcher(attempts, [], Surroundings(store.location, "s"), room, dog)
+        assert isinstance(searcher.suggest("t"), dict)
+        assert attempts.stopped == "the budget of trials is used up"
+        searcher.started("t", RAYS)
+        assert not killed
+        assert searcher.suggest("u") is None, "it may have to be started again"
 
-    killed: list[Any] = []
-    monkeypatch.setattr(ray, "kill", killed.append)
+
+def test_what_had_begun_when_the_sweep_was_stopped_is_not_killed(begin: Begin, killed: list[Any]) -> None:
+    """Tune starts a trial again that it had paused."""
     searcher, _ = begin(TRIAL)
-    trial: Any = SimpleNamespace(trial_id="t", temporary_state=SimpleNamespace(ray_actor="an actor"))
-    searcher.started("t", trial)
+    searcher.started("t", RAYS)
     searcher.attempts.stop("enough failed")
-    searcher.started("t", trial)
+    searcher.started("t", RAYS)
     assert not killed
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_paused_trial_is_pruned_unless_the_sweep_was_stopped(
+    begin: Begin, store: Store, closed: bool
+) -> None:
+    searcher, told = begin(TRIAL)
+    searcher.around = replace(searcher.around, watched="val.accuracy")
+    searcher.started("t", RAYS)
+    searcher.heard("t", {"epoch": 1, "metrics": '{"val.accuracy": 0.5}'})
+    if closed:
+        searcher.attempts.stop()
+    searcher.on_trial_complete("t")
+    searcher.late.close()
+    expected = "stopped" if closed else "pruned"
+    assert [outcome.status for outcome in told.outcomes] == [expected]
+    assert list(Ledger(store).index().values()) == ([] if closed else ["pruned"])

@@ -424,9 +424,10 @@ def test_a_study_that_is_away_is_not_asked_at_every_end(
     monkeypatch.setattr("orchestrator.planning.search.AGAIN_SECONDS", 0)
     finish(search, jobs[4], ledger)
     assert len(asked) == 2
+    monkeypatch.setattr("orchestrator.planning.search.AGAIN_SECONDS", 30)
     monkeypatch.setattr(search.study, "tell", well)
     finish(search, jobs[5], ledger)
-    assert search.note == ""
+    assert search.note == "", "at the end it is asked whatever was before"
     assert [trial.state.name for trial in search.study.trials] == ["COMPLETE"] * 6
 
 

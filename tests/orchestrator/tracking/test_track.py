@@ -428,7 +428,11 @@ def test_a_dispatcher_is_followed(store: Store, two: list[Point], make_row: Make
         follower.epoch(job, 1, row.history[0])
     follower.finished(Job(done.key, "e2", 0, trial={}), Outcome(done.key, "completed"))
     follower.finished(Job(stopped.key, "e2", 1, trial={}), Outcome(stopped.key, "stopped"))
+    looking = Job("e", "e2", 0, trial={}, parent=done.key, evaluation={"name": "e", "label": "mine"})
+    follower.finished(looking, Outcome("e", "stopped"))
+    follower.finished(Job("never begun", "e2", 2, trial={}), Outcome("never begun", "stopped"))
     assert tracker.close(60)
+    assert tracker.problem == ""
     assert store.trial("followed", done.key).info.status == "FINISHED"
     assert store.trial("followed", stopped.key).info.status == "KILLED"
     (cell,) = store.kind("followed", "cell")
