@@ -61,8 +61,8 @@ class Guard(TrialScheduler):
     """Shows a scheduler the epochs of trials, and ends a trial that has told its outcome.
 
     Args:
-        inner: the scheduler. closed: whether nothing is to begin any more: what waits, for resources that may
-            never come or for other trials, is ended.
+        inner: the scheduler. closed: whether nothing is to begin any more: what waits for resources,
+            which may never come, is ended.
     """
 
     def __init__(self, inner: Any, closed: Callable[[], bool] = lambda: False) -> None:
@@ -110,14 +110,20 @@ class Guard(TrialScheduler):
         self.inner.on_trial_remove(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Passed on."""
-        if not self.closed():
-            return self.inner.choose_trial_to_run(tune_controller)
+        """Passed on; one that is paused goes on, and hears of the end by itself."""
+        if self.closed():
+            self._end_waiting(tune_controller)
+        return self.inner.choose_trial_to_run(tune_controller)
+
+    def _end_waiting(self, tune_controller: Any) -> None:
         for trial in list(tune_controller.get_live_trials()):
             given = trial.temporary_state.ray_actor is not None  # it is about to begin, and is ended then
-            if trial.status == Trial.PAUSED or (trial.status == Trial.PENDING and not given):
-                tune_controller.stop_trial(trial)
-        return None
+            if trial.status != Trial.PENDING or given:
+                continue
+            trial.init_local_path()  # which Tune asks every trial for at the end
+            if trial in getattr(tune_controller, "_staged_trials", ()):  # else it would hold an actor for it
+                tune_controller._unstage_trial_with_resources(trial)
+            tune_controller.stop_trial(trial)
 
     def debug_string(self) -> str:
         """Passed on."""

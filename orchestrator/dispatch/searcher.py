@@ -76,7 +76,7 @@ class FeedSearcher(Searcher):
         if job is None:
             return
         told = self.outcomes.pop(trial_id, None) or (self._finished(job) if error else None)
-        ended = told or (self._died(job, trial, actor) if error else self._ended(job, waited=result is None))
+        ended = told or (self._died(job, trial, actor) if error else self._ended(job, trial_id in self.begun))
         outcome = self.attempts.ended(job, ended, self.room.widest(job))
         self.watchdog.ended(trial_id, again=outcome.status == "again")
         self.room.learn(job, outcome)
@@ -85,7 +85,7 @@ class FeedSearcher(Searcher):
         if outcome.status not in ("again", "stopped"):
             self.history.pop(job.key, None)
             self.seconds.pop(job.key, None)
-        if trial_id in self.begun or outcome.status != "stopped":
+        if trial_id in self.begun or job.attempt > 1 or outcome.status != "stopped":
             for observer in self.observers:
                 (observer.again if outcome.status == "again" else observer.finished)(job, outcome)
         self.begun.discard(trial_id)
@@ -147,11 +147,9 @@ class FeedSearcher(Searcher):
             message = first_line(cause)
         return Outcome(job.key, "failed", death.failure, message, node=death.node, free=death.free)
 
-    def _ended(self, job: Job, waited: bool) -> Outcome:
+    def _ended(self, job: Job, begun: bool) -> Outcome:
         """A trial that the scheduler ended: pruned, or waiting when nothing was to begin any more."""
-        if not self.around.watched or (waited and self.attempts.closed):
-            return Outcome(job.key, "stopped")
-        return self._pruned(job)
+        return self._pruned(job) if begun and self.around.watched else Outcome(job.key, "stopped")
 
     def _pruned(self, job: Job) -> Outcome:
         """A trial that early stopping ended: its row holds the epochs that were heard."""

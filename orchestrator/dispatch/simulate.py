@@ -67,6 +67,9 @@ class SimulatedTrial:
         self.curve: Curve | None = None
         self.epoch, self.began, self.spent, self.stint, self.order = 0, 0.0, 0.0, 0.0, 0
 
+    def init_local_path(self) -> None:
+        """Nothing: it has no folder."""
+
 
 class Slots:
     """Runs trials on simulated slots; stands where schedulers expect Tune's controller.

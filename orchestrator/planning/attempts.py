@@ -100,7 +100,7 @@ class Attempts:
     @property
     def closed(self) -> bool:
         """Whether nothing is to begin any more; not so when the last trial of a budget is given."""
-        return self.feed.closed
+        return self.feed.exhausted and self.feed.closed  # in this order: the first looks at the clock
 
     @property
     def note(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -179,18 +180,37 @@ def test_what_had_begun_when_the_sweep_was_stopped_is_not_killed(begin: Begin, k
     assert not killed
 
 
-@pytest.mark.parametrize("closed", [False, True])
-def test_a_paused_trial_is_pruned_unless_the_sweep_was_stopped(
-    begin: Begin, store: Store, closed: bool
-) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_the_scheduler_ends_is_pruned_if_it_had_begun(begin: Begin, store: Store, begun: bool) -> None:
     searcher, told = begin(TRIAL)
     searcher.around = replace(searcher.around, watched="val.accuracy")
-    searcher.started("t", RAYS)
-    searcher.heard("t", {"epoch": 1, "metrics": '{"val.accuracy": 0.5}'})
-    if closed:
-        searcher.attempts.stop()
+    if begun:
+        searcher.started("t", RAYS)
+        searcher.heard("t", {"epoch": 1, "metrics": '{"val.accuracy": 0.5}'})
+    searcher.attempts.stop()
     searcher.on_trial_complete("t")
     searcher.late.close()
-    expected = "stopped" if closed else "pruned"
-    assert [outcome.status for outcome in told.outcomes] == [expected]
-    assert list(Ledger(store).index().values()) == ([] if closed else ["pruned"])
+    assert [outcome.status for outcome in told.outcomes] == ["pruned"] * begun
+    assert list(Ledger(store).index().values()) == ["pruned"] * begun
+
+
+def test_the_end_of_an_attempt_that_did_not_begin_is_told_of_a_job_that_had(begin: Begin) -> None:
+    searcher, told = begin(TRIAL)
+    lost = Outcome(TRIAL.key, "failed", "lost", "its process died", node="here")
+    searcher.started("t", RAYS)
+    searcher.heard("t", {"outcome": json.dumps(vars(lost))})
+    searcher.on_trial_complete("t")
+    assert isinstance(searcher.suggest("u"), dict)
+    searcher.attempts.stop()
+    searcher.on_trial_complete("u")
+    assert [outcome.status for outcome in told.outcomes] == ["again", "stopped"]
+
+
+def test_hours_that_are_used_up_close_whoever_asks(store: Store) -> None:
+    with Lease(store, "s") as lease:
+        now = 0.0
+        shared = Shared(Queue([TRIAL]), Claims(lease), Ledger(store))
+        attempts = Attempts(Budget(shared, hours=1, clock=lambda: now), Policy())
+        assert not attempts.closed
+        now = 3601.0
+        assert attempts.closed
