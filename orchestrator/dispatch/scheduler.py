@@ -17,6 +17,7 @@ from ray.tune.schedulers import (
     FIFOScheduler,
     HyperBandScheduler,
     MedianStoppingRule,
+    PopulationBasedTraining,
     TrialScheduler,
 )
 
@@ -111,7 +112,9 @@ class Guard(TrialScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Passed on; one that is paused goes on, and hears of the end by itself."""
-        if self.closed():
+        if self.closed() and not isinstance(
+            self.inner, PopulationBasedTraining
+        ):  # whose members need each other
             self._end_waiting(tune_controller)
         return self.inner.choose_trial_to_run(tune_controller)
 

@@ -99,7 +99,8 @@ class FeedSearcher(Searcher):
         # Taken now, for Tune lets go of it before it tells of a death.
         self.actors[trial_id] = trial.temporary_state.ray_actor
         self.watchdog.started(trial_id, job.key, trial)
-        waited = trial_id not in self.begun  # and was not paused
+        # it was not paused, and is none of a population, whose members need each other
+        waited = trial_id not in self.begun and job.population is None
         if waited and self.attempts.closed and self.watchdog.stop(trial_id):
             return  # Tune asks for trials ahead of those that run
         self.begun.add(trial_id)

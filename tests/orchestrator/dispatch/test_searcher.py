@@ -180,6 +180,16 @@ def test_what_had_begun_when_the_sweep_was_stopped_is_not_killed(begin: Begin, k
     assert not killed
 
 
+def test_a_member_of_a_population_begins_though_the_sweep_was_stopped(
+    begin: Begin, killed: list[Any]
+) -> None:
+    """The others wait for it at the round."""
+    searcher, _ = begin(replace(TRIAL, population={"members": "2"}))
+    searcher.attempts.stop("enough failed")
+    searcher.started("t", RAYS)
+    assert not killed
+
+
 @pytest.mark.parametrize("begun", [False, True])
 def test_what_the_scheduler_ends_is_pruned_if_it_had_begun(begin: Begin, store: Store, begun: bool) -> None:
     searcher, told = begin(TRIAL)
