@@ -121,7 +121,8 @@ class Guard(TrialScheduler):
     def _end_waiting(self, tune_controller: Any) -> None:
         for trial in list(tune_controller.get_live_trials()):
             given = trial.temporary_state.ray_actor is not None  # it is about to begin, and is ended then
-            if trial.status != Trial.PENDING or given:
+            paused = trial.trial_id in self.last  # and goes on, to hear of the end by itself
+            if trial.status != Trial.PENDING or given or paused:
                 continue
             trial.init_local_path()  # which Tune asks every trial for at the end
             if trial in getattr(tune_controller, "_staged_trials", ()):  # else it would hold an actor for it
