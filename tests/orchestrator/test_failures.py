@@ -110,7 +110,8 @@ def test_a_signal_drains_and_the_next_run_continues(tmp_path: Path, number: int)
 
 
 def test_workers_drain_from_the_middle_of_an_epoch_and_end_bit_for_bit(tmp_path: Path) -> None:
-    trial = TRIAL | {"data": {"name": "digits", "train_size": 512}, "epochs": 4, "batch_size": 4}
+    # epochs of several seconds: a request is heard within one second and 16 steps
+    trial = TRIAL | {"data": {"name": "digits", "train_size": 1024}, "epochs": 2, "batch_size": 2}
     sweep = from_dict({"name": "gang", "trial": trial, "resources": {"workers": 2}})
     (job,) = plan(sweep, Ledger(Store(tmp_path / "whole"))).jobs
     log, asked = tmp_path / f"store/logs/{job.key}.log", []
@@ -130,9 +131,7 @@ def test_workers_drain_from_the_middle_of_an_epoch_and_end_bit_for_bit(tmp_path:
     saved = checkpoint.load(tmp_path / f"store/checkpoints/{job.key}", job.key, torch.device("cpu"))
     assert saved is not None
     assert saved[2].epoch >= 1
-    assert saved[2].epoch < 4, (
-        "within a hundred steps, at the end of an epoch where that is the next agreement"
-    )
+    assert 0 < saved[2].step < 1024 // 2, "in the middle of an epoch"
     assert ran(sweep, tmp_path / "store").exit_code == 0
     assert ran(sweep, tmp_path / "whole").exit_code == 0
     (drained,), (whole,) = (Ledger(Store(tmp_path / name)).read([job.key]) for name in ("store", "whole"))
