@@ -1,9 +1,9 @@
 """A sweep's runs in MLflow, made to say what the ledger says.
 
 Experiment ``<sweep>`` holds one parent run for the sweep (``kind=sweep``) and a child for each cell
-(``kind=cell``): mean, deviation and n over its seeds. Experiment ``<sweep>/trials`` holds the trials
-(``kind=trial``) with their epochs and their evaluations. Runs are found by their tags, so that nothing is
-doubled. A run that disagrees with the ledger is replaced, for MLflow cannot take back what it was told.
+(``kind=cell``): mean, deviation, interval and n over its seeds. Experiment ``<sweep>/trials`` holds the
+trials (``kind=trial``) with their epochs and their evaluations. Runs are found by their tags, so that nothing
+is doubled. A run that disagrees with the ledger is replaced, for MLflow cannot take back what it was told.
 """
 
 from __future__ import annotations

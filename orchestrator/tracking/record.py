@@ -164,12 +164,13 @@ def tracked_mark(row: Row) -> str:
 
 
 def cell_metrics(summary: CellSummary, rows: Sequence[Row], seeds: Sequence[int]) -> dict[str, float]:
-    """``mean``, ``sd``, ``n``, ``planned``, ``failures`` of the sweep's metric; mean and sd of all others.
+    """Numbers of the sweep's metric, as :data:`reports.tables.COLUMNS` has them; mean and sd of all others.
 
     What is not defined is left out.
     """
+    low, high = summary.interval
     found = {"mean": summary.mean, "sd": summary.sd, "n": summary.n, "planned": summary.planned}
-    found |= {"failures": summary.failures.total()}
+    found |= {"ci95_low": low, "ci95_high": high, "failures": summary.failures.total()}
     names = dict.fromkeys(name for row in rows for name in measured({**row.best, **row.last}))
     for checkpoint, name in product(get_args(Checkpoint), names):
         measure = Measure(name, checkpoint=checkpoint)
@@ -200,6 +201,8 @@ def table_columns(drawing: Drawing) -> dict[str, list[Any]]:
     columns["sd"] = [_defined(cell.sd) for cell in cells]
     columns["n"] = [cell.n for cell in cells]
     columns["planned"] = [cell.planned for cell in cells]
+    columns["ci95_low"] = [_defined(cell.interval[0]) for cell in cells]
+    columns["ci95_high"] = [_defined(cell.interval[1]) for cell in cells]
     columns["failures"] = [cell.mark for cell in cells]
     columns["cell"] = [cell.cell for cell in cells]
     return columns

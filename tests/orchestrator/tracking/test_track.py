@@ -112,13 +112,15 @@ def test_runs_of_sweep_cells_and_trials(
     assert partial.data.params == {"method.epsilon": "2", "method.p": "0.5"}
     assert clean.data.metrics["mean"] == pytest.approx(0.91)
     assert clean.data.metrics["sd"] == pytest.approx(0.02 / 2**0.5)
+    interval = [clean.data.metrics[name] for name in ("ci95_low", "ci95_high")]
+    assert interval == pytest.approx([0.91 - 12.706 * 0.01, 0.91 + 12.706 * 0.01], abs=1e-4)
     assert clean.data.metrics["last.test.accuracy.mean"] == pytest.approx(0.89)
     assert {name: partial.data.metrics[name] for name in ("n", "planned", "failures")} == {
         "n": 1,
         "planned": 2,
         "failures": 1,
     }
-    assert "sd" not in partial.data.metrics
+    assert not {"sd", "ci95_low", "ci95_high"} & set(partial.data.metrics)
     assert partial.data.tags["shown"] == "95.00 (1/2, out of memory)"
 
     assert len(store.kind("structure", "trial")) == 4
