@@ -1,7 +1,8 @@
 """Ray Tune's schedulers behind one guard, which knows what our reports mean.
 
 Traps that it deals with (Ray 2.60): ASHA and Hyperband stop a trial at its last epoch, before it has written
-its row, so that the last epoch is not shown to them; the median rule fails on a result without its metric,
+its row, so that the last epoch is not shown to them; Hyperband looks no more at a bracket that it has halved when
+a trial of it fails, so that the others wait for ever; the median rule fails on a result without its metric,
 and pauses trials while it knows too few others, for which a long time slice is set; a NaN compares as
 neither better nor worse, so that only finite values are shown.
 """
@@ -28,18 +29,22 @@ NEVER = 10**9
 
 
 def scheduler_of(
-    rule: Scheduler | None, mode: str, epochs: int, closed: Callable[[], bool] = lambda: False
+    rule: Scheduler | None,
+    mode: str,
+    epochs: int,
+    closed: Callable[[], bool] = lambda: False,
+    leave: Callable[[str], None] = lambda trial_id: None,
 ) -> Guard:
     """The scheduler of a sweep.
 
     Args:
         rule: None ends no trial early. mode: ``max`` or ``min`` is better. epochs: of the longest trial.
-        closed: whether nothing is to begin any more.
+        closed, leave: as of the guard.
     """
-    return Guard(_inner(rule, mode, epochs), closed)
+    return Guard(_inner(rule, mode, epochs, closed), closed, leave)
 
 
-def _inner(rule: Scheduler | None, mode: str, epochs: int) -> Any:
+def _inner(rule: Scheduler | None, mode: str, epochs: int, closed: Callable[[], bool]) -> Any:
     common: dict[str, Any] = {"time_attr": EPOCH, "metric": VALUE, "mode": mode}
     if rule is None:
         return FIFOScheduler()  # type: ignore[no-untyped-call]
@@ -52,10 +57,32 @@ def _inner(rule: Scheduler | None, mode: str, epochs: int) -> Any:
         return MedianStoppingRule(**common)
     common |= {"max_t": epochs, "stop_last_trials": False, "reduction_factor": rule.reduction}
     if isinstance(rule, Hyperband):
-        return HyperBandScheduler(**common)
+        return Brackets(closed, **common)
     assert isinstance(rule, Asha)
     common |= {"grace_period": rule.grace, "brackets": rule.brackets}
     return AsyncHyperBandScheduler(**common)
+
+
+class Brackets(HyperBandScheduler):
+    """Tune's Hyperband, which halves a bracket also when a trial of it failed, and none of a stopped sweep.
+
+    There the trials that are stopped have left their brackets, and those that stay are no fair comparison.
+
+    Args:
+        closed: whether nothing is to begin any more.
+    """
+
+    def __init__(self, closed: Callable[[], bool], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.closed = closed
+
+    def _process_bracket(self, tune_controller: Any, bracket: Any) -> str:
+        if self.closed():
+            return str(TrialScheduler.PAUSE)
+        try:
+            return str(super()._process_bracket(tune_controller, bracket))
+        finally:
+            bracket.is_being_processed = False  # which Ray never takes back
 
 
 class Guard(TrialScheduler):
@@ -63,12 +90,17 @@ class Guard(TrialScheduler):
 
     Args:
         inner: the scheduler. closed: whether nothing is to begin any more: what waits for resources,
-            which may never come, is ended.
+            which may never come, is ended. leave: told before which trial is ended so.
     """
 
-    def __init__(self, inner: Any, closed: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        inner: Any,
+        closed: Callable[[], bool] = lambda: False,
+        leave: Callable[[str], None] = lambda trial_id: None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.inner, self.closed = inner, closed
+        self.inner, self.closed, self.leave = inner, closed, leave
         self.last: dict[str, dict[str, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -111,19 +143,20 @@ class Guard(TrialScheduler):
         self.inner.on_trial_remove(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Passed on; one that is paused goes on, and hears of the end by itself."""
-        if self.closed() and not isinstance(
-            self.inner, PopulationBasedTraining
-        ):  # whose members need each other
+        """Passed on, once what waits is ended where nothing is to begin any more.
+
+        Not members of a population: each carries out what its last round has decided.
+        """
+        if self.closed() and not isinstance(self.inner, PopulationBasedTraining):
             self._end_waiting(tune_controller)
         return self.inner.choose_trial_to_run(tune_controller)
 
     def _end_waiting(self, tune_controller: Any) -> None:
         for trial in list(tune_controller.get_live_trials()):
             given = trial.temporary_state.ray_actor is not None  # it is about to begin, and is ended then
-            paused = trial.trial_id in self.last  # and goes on, to hear of the end by itself
-            if trial.status != Trial.PENDING or given or paused:
+            if trial.status not in (Trial.PENDING, Trial.PAUSED) or given:
                 continue
+            self.leave(trial.trial_id)
             trial.init_local_path()  # which Tune asks every trial for at the end
             if trial in getattr(tune_controller, "_staged_trials", ()):  # else it would hold an actor for it
                 tune_controller._unstage_trial_with_resources(trial)

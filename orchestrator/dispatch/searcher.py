@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from ray.tune import Callback
@@ -33,7 +35,7 @@ class FeedSearcher(Searcher):
     Args:
         attempts: where jobs come from. observers: told what happens. around: what the jobs share.
         room: what each takes. watchdog: ends trials from outside.
-        error_of: what was heard of a trial that failed.
+        error_of: what was heard of a trial that failed. clock: seconds since any moment.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class FeedSearcher(Searcher):
         room: Room,
         watchdog: Watchdog,
         error_of: Callable[[Any], BaseException | None] = error_of,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self.attempts, self.observers, self.around = attempts, observers, around
-        self.room, self.watchdog, self.error_of = room, watchdog, error_of
+        self.room, self.watchdog, self.error_of, self.clock = room, watchdog, error_of, clock
         self.running: dict[str, Job] = {}
-        self.begun: set[str] = set()
+        self.begun: dict[str, float] = {}
+        self.left: set[str] = set()
         self.trials: dict[str, Any] = {}
         self.actors: dict[str, Any] = {}
         self.outcomes: dict[str, Outcome] = {}
@@ -76,7 +80,9 @@ class FeedSearcher(Searcher):
         if job is None:
             return
         told = self.outcomes.pop(trial_id, None) or (self._finished(job) if error else None)
-        ended = told or (self._died(job, trial, actor) if error else self._ended(job, trial_id in self.begun))
+        ended = told or (self._died(job, trial, actor) if error else self._ended(trial_id, job))
+        if told is None and error and trial_id in self.begun:  # it is paid though it said nothing
+            ended = replace(ended, seconds=self.clock() - self.begun[trial_id])
         outcome = self.attempts.ended(job, ended, self.room.widest(job))
         self.watchdog.ended(trial_id, again=outcome.status == "again")
         self.room.learn(job, outcome)
@@ -88,7 +94,12 @@ class FeedSearcher(Searcher):
         if trial_id in self.begun or job.attempt > 1 or outcome.status != "stopped":
             for observer in self.observers:
                 (observer.again if outcome.status == "again" else observer.finished)(job, outcome)
-        self.begun.discard(trial_id)
+        self.begun.pop(trial_id, None)
+        self.left.discard(trial_id)
+
+    def leave(self, trial_id: str) -> None:
+        """A trial that waits is about to be ended, for nothing is to begin any more."""
+        self.left.add(trial_id)
 
     def started(self, trial_id: str, trial: Any) -> None:
         """A trial has got its resources and begins."""
@@ -103,7 +114,7 @@ class FeedSearcher(Searcher):
         waited = trial_id not in self.begun and job.population is None
         if waited and self.attempts.closed and self.watchdog.stop(trial_id):
             return  # Tune asks for trials ahead of those that run
-        self.begun.add(trial_id)
+        self.begun[trial_id] = self.clock()
         for observer in self.observers:
             observer.started(job)
 
@@ -148,9 +159,9 @@ class FeedSearcher(Searcher):
             message = first_line(cause)
         return Outcome(job.key, "failed", death.failure, message, node=death.node, free=death.free)
 
-    def _ended(self, job: Job, begun: bool) -> Outcome:
-        """A trial that the scheduler ended: pruned, or waiting when nothing was to begin any more."""
-        return self._pruned(job) if begun and self.around.watched else Outcome(job.key, "stopped")
+    def _ended(self, trial_id: str, job: Job) -> Outcome:
+        """A trial that the scheduler ended: pruned, unless it waited while nothing was to begin any more."""
+        return Outcome(job.key, "stopped") if trial_id in self.left else self._pruned(job)
 
     def _pruned(self, job: Job) -> Outcome:
         """A trial that early stopping ended: its row holds the epochs that were heard."""
@@ -168,10 +179,10 @@ class FeedSearcher(Searcher):
         ledger, failure = Ledger(Store(self.around.store)), outcome.failure
         message = f"{outcome.message}, after {job.attempt} attempts" if job.attempt > 1 else outcome.message
         if job.evaluation is None:
-            row = failed_row(job, self.around, failure, message)
+            row = failed_row(job, self.around, failure, message, outcome.seconds)
             self.late.write(lambda: ledger.write(row))
         else:
-            evaluation = failed_evaluation(job, self.around, failure, message)
+            evaluation = failed_evaluation(job, self.around, failure, message, outcome.seconds)
             self.late.write(lambda: ledger.evaluations.write(evaluation))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -107,9 +107,9 @@ class Slots:
         self.numbers, self.over = count(), False
 
     def run(self) -> None:
-        """Until no trial is left or running."""
+        """Until no trial is left or running; none waits for a slot then, for all slots are free."""
         self._fill()
-        while self.events or self._unstuck():
+        while self.events:
             at, _, trial = heapq.heappop(self.events)
             self.clock.jump(at)
             self._happened(trial)
@@ -256,13 +256,6 @@ class Slots:
             where.pop(trial, None)
         trial.status = status
 
-    def _unstuck(self) -> bool:
-        """Whether anything happens once trials are ended that wait for others which do not come."""
-        while self.paused and not self.events:
-            self.stop_trial(next(iter(self.paused)))
-            self._fill()
-        return bool(self.events)
-
 
 def run_simulated(
     attempts: Attempts,
@@ -284,9 +277,9 @@ def run_simulated(
         curves: what trials report. slots: how many run at once. clock: of the simulation.
     """
     watchdog = Watchdog(Store(around.store), around.sweep)
-    searcher = FeedSearcher(attempts, observers, around, room, watchdog, lambda trial: trial.error)
+    searcher = FeedSearcher(attempts, observers, around, room, watchdog, lambda trial: trial.error, clock)
     together = rule[0].together(rule[2]) if rule[0] else 0
-    scheduler = scheduler_of(*rule, lambda: attempts.closed)
+    scheduler = scheduler_of(*rule, lambda: attempts.closed, searcher.leave)
     found = Slots(searcher, scheduler, curves, around, slots, clock, together)
     with _drawing_alike():
         found.run()

@@ -68,7 +68,7 @@ def run_on_ray(
             trainable,
             tune_config=TuneConfig(
                 search_alg=searcher,
-                scheduler=scheduler_of(*rule, lambda: attempts.closed),
+                scheduler=scheduler_of(*rule, lambda: attempts.closed, searcher.leave),
                 num_samples=-1,
                 reuse_actors=True,
             ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from orchestrator.driver import run
 from orchestrator.options import Ended, Options
+from orchestrator.planning.job import stop_flag
 from orchestrator.planning.plan import plan
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
@@ -27,6 +30,14 @@ def curves(scheduler: Any, trials: int = 9, **changes: Any) -> Sweep:
     scripts = [[f"report:{best * e / EPOCHS}" for e in range(1, 1 + EPOCHS)] for best in bests]
     trial = {"data": "digits", "model": {"name": "scripted"}, "method": "standard", "epochs": EPOCHS}
     return scripted(*scripts, scheduler=scheduler, trial=trial, **changes)
+
+
+def hyperband(place: int, script: list[str]) -> Sweep:
+    """17 trials of which one acts out another script."""
+    sweep = curves("hyperband", 17)
+    scripts = [point["model"]["script"] for point in sweep.points.values()]
+    scripts[place] = script
+    return scripted(*scripts, scheduler="hyperband", trial=sweep.trial)
 
 
 def ran(sweep: Sweep, store: Path) -> Ended:
@@ -86,6 +97,40 @@ def test_what_is_pruned_after_the_budget_is_given_has_its_row(tmp_path: Path) ->
     assert ended.counts["done"] == 6
     assert ended.counts["pruned"] >= 2
     assert all(row.timings["total"] > 0 for row in rows(sweep, tmp_path) if row)
+
+
+THIRD = 3 + 5
+"""Place of the first of the nine trials of Hyperband's third bracket."""
+
+
+def test_a_failure_does_not_keep_a_bracket_waiting(tmp_path: Path) -> None:
+    """The third best of nine diverges in its second stretch, when the two better ones wait for it."""
+    sweep = hyperband(THIRD + 2, ["report:0.7", "report:0.7", "sleep:1", "nan"])
+    assert ran(sweep, tmp_path).counts["done"] == 17
+    states = [row.status for row in rows(sweep, tmp_path) if row]
+    assert states[THIRD : THIRD + 3] == ["completed", "pruned", "diverged"]
+    assert states[THIRD + 3 :] == ["pruned"] * 6
+
+
+def test_trials_that_are_paused_when_the_sweep_is_drained_are_not_judged(tmp_path: Path) -> None:
+    reached, store = tmp_path / "reached", Store(tmp_path / "store")
+    sweep = hyperband(THIRD + 5, [f"log:{reached}", "sleep:2", *["report:0.1"] * EPOCHS])
+
+    def drain() -> None:
+        while not reached.exists():
+            time.sleep(0.02)
+        store.put(stop_flag(sweep.name), b"")
+
+    thread = threading.Thread(target=drain, daemon=True)
+    thread.start()
+    began = time.monotonic()
+    ended = ran(sweep, tmp_path / "store")
+    assert time.monotonic() - began < 60
+    assert ended.exit_code == 75
+    found = rows(sweep, tmp_path / "store")
+    assert found[THIRD:] == [None] * 9, "some wait for their bracket, some have not begun"
+    assert sum(1 for key in store.names("checkpoints")) >= 3
+    assert ran(sweep, tmp_path / "store").counts["done"] == 17
 
 
 def test_a_gang_stays_warm_when_its_trial_is_pruned(tmp_path: Path) -> None:

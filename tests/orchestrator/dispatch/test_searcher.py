@@ -190,18 +190,20 @@ def test_a_member_of_a_population_begins_though_the_sweep_was_stopped(
     assert not killed
 
 
-@pytest.mark.parametrize("begun", [False, True])
-def test_what_the_scheduler_ends_is_pruned_if_it_had_begun(begin: Begin, store: Store, begun: bool) -> None:
+@pytest.mark.parametrize("left", [False, True])
+def test_what_the_scheduler_ends_is_pruned_if_it_was_not_left(begin: Begin, store: Store, left: bool) -> None:
+    """A trial that is paused when the sweep is stopped is none that the rule has ended."""
     searcher, told = begin(TRIAL)
     searcher.around = replace(searcher.around, watched="val.accuracy")
-    if begun:
-        searcher.started("t", RAYS)
-        searcher.heard("t", {"epoch": 1, "metrics": '{"val.accuracy": 0.5}'})
+    searcher.started("t", RAYS)
+    searcher.heard("t", {"epoch": 1, "metrics": '{"val.accuracy": 0.5}'})
     searcher.attempts.stop()
+    if left:
+        searcher.leave("t")
     searcher.on_trial_complete("t")
     searcher.late.close()
-    assert [outcome.status for outcome in told.outcomes] == ["pruned"] * begun
-    assert list(Ledger(store).index().values()) == ["pruned"] * begun
+    assert [outcome.status for outcome in told.outcomes] == ["stopped" if left else "pruned"]
+    assert list(Ledger(store).index().values()) == ["pruned"] * (not left)
 
 
 def test_the_end_of_an_attempt_that_did_not_begin_is_told_of_a_job_that_had(begin: Begin) -> None:
@@ -212,8 +214,30 @@ def test_the_end_of_an_attempt_that_did_not_begin_is_told_of_a_job_that_had(begi
     searcher.on_trial_complete("t")
     assert isinstance(searcher.suggest("u"), dict)
     searcher.attempts.stop()
+    searcher.leave("u")
     searcher.on_trial_complete("u")
     assert [outcome.status for outcome in told.outcomes] == ["again", "stopped"]
+
+
+@pytest.mark.parametrize("job", [TRIAL, EVALUATION], ids=["trial", "evaluation"])
+def test_an_attempt_that_says_nothing_has_cost_what_it_took(begin: Begin, store: Store, job: Job) -> None:
+    """Both of them, and the last one's row says so to the sweep's next run."""
+    searcher, told = begin(job)
+    now = 0.0
+    searcher.clock, searcher.error_of = lambda: now, lambda trial: None
+    silent: Any = SimpleNamespace(trial_id="t", temporary_state=SimpleNamespace(ray_actor=None))
+    for attempt, took in (("t", 7.0), ("u", 36000.0)):
+        searcher.started(attempt, silent)
+        now += took
+        searcher.on_trial_complete(attempt, error=True)
+        assert (attempt == "u") or isinstance(searcher.suggest("u"), dict)
+    searcher.late.close()
+    assert [(o.status, o.seconds) for o in told.outcomes] == [("again", 7), ("failed", 36000)]
+    ledger = Ledger(store)
+    if job is TRIAL:
+        assert [row.timings["total"] for row in ledger.read(["a"])] == [36000]
+    else:
+        assert [row.seconds for row in ledger.evaluations.read(["e"])] == [36000]
 
 
 def test_hours_that_are_used_up_close_whoever_asks(store: Store) -> None:

@@ -121,6 +121,37 @@ def test_schedulers_prune_and_save_time(tmp_path: Path, rule: str) -> None:
     assert simulate(sweep, 4, Ranked(), folder=tmp_path).attempts == 0, "all is done for the same rule"
 
 
+class ThirdFails(Ranked):
+    """Of the nine trials of Tune's third bracket, which come after 3 and 5 others, the third best diverges.
+
+    It is in its second stretch then, and the two better ones wait for it.
+    """
+
+    def of(self, job: Job) -> Curve:
+        whole = super().of(job)
+        if self.ranks[job.key] != 3 + 5 + 2:
+            return whole
+        return replace(whole, epochs=whole.epochs[:2], seconds=[60.0, 600.0], status="diverged")
+
+
+def test_a_failure_does_not_keep_a_bracket_waiting() -> None:
+    found = simulate(grid(17, scheduler="hyperband"), 17, ThirdFails())
+    ends = {"completed": 3 + 2 + 1, "diverged": 1, "pruned": 3 + 7, "failed": 0, "waiting": 0}
+    assert found.statuses == ends, "of the third bracket nine, three, and the better of two"
+
+
+def test_a_sweep_that_is_stopped_judges_nobody_any_more(tmp_path: Path) -> None:
+    """After two and a half minutes six trials wait for their bracket; three of another run to their end."""
+    found = simulate(
+        grid(17, scheduler="hyperband", budget={"hours": 2.5 / 60}), 9, Ranked(), folder=tmp_path
+    )
+    assert found.stopped == "the budget of hours is used up"
+    assert found.statuses == {"completed": 3, "diverged": 0, "pruned": 0, "failed": 0, "waiting": 14}
+    rest = simulate(grid(17, scheduler="hyperband"), 9, Ranked(), folder=tmp_path)
+    assert rest.statuses["completed"] + rest.statuses["pruned"] == 17
+    assert rest.attempts == 14
+
+
 def test_asha_keeps_the_third_that_came_and_was_best() -> None:
     """One slot, best first: at epochs 1 and 3 a trial stays that is no worse than 2/3 of those before it."""
     found = simulate(grid(9, scheduler="asha"), 1, Ranked())
