@@ -1,9 +1,9 @@
 """Ray Tune's schedulers behind one guard, which knows what our reports mean.
 
 Traps that it deals with (Ray 2.60): ASHA and Hyperband stop a trial at its last epoch, before it has written
-its row, so that the last epoch is not shown to them; Hyperband looks no more at a bracket that it has halved when
-a trial of it fails, so that the others wait for ever; the median rule fails on a result without its metric,
-and pauses trials while it knows too few others, for which a long time slice is set; a NaN compares as
+its row, so that the last epoch is not shown to them; Hyperband looks no more at a bracket that it has halved
+when a trial of it fails, so that the others wait for ever; the median rule fails on a result without its
+metric, and pauses trials while it knows too few others, for which a long time slice is set; a NaN compares as
 neither better nor worse, so that only finite values are shown.
 """
 

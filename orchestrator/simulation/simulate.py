@@ -60,7 +60,7 @@ def simulate(
 
     Raises:
         SweepError: a point of the sweep is not legal.
-        InputError: the sweep is judged by an evaluation, or there is no slot.
+        InputError: the sweep is judged by an evaluation or is a population, or there is no slot.
     """
     if slots < 1:
         raise InputError("slots", slots, "a whole number >= 1")
@@ -111,6 +111,9 @@ def curves_of(
 
 def _alone(sweep: Sweep) -> Sweep:
     """The sweep without what reaches beyond a simulation: evaluations, the storage of its search."""
+    if sweep.population:
+        legal = "another one, or none: a curve does not tell how a trial goes on from another's weights"
+        raise InputError("scheduler.name", "'pbt'", legal)
     for metric in sweep.goals:
         if label_of(metric.name):
             raise InputError(

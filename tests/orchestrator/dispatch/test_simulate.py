@@ -309,6 +309,12 @@ def test_what_is_judged_by_an_evaluation_is_refused() -> None:
     assert simulate(sweep_of(evaluations=["clean"]), 2).statuses["completed"] == 3, "they are left out"
 
 
+def test_a_population_is_refused() -> None:
+    rule = {"name": "pbt", "mutate": {"method.epsilon": {"uniform": [0, 9]}}}
+    with pytest.raises(InputError, match="scheduler.name: 'pbt' is not legal: another one, or none"):
+        simulate(grid(4, scheduler=rule), 2)
+
+
 def test_no_slots() -> None:
     with pytest.raises(InputError, match="slots: 0"):
         simulate(sweep_of(), 0)
