@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -26,6 +27,7 @@ from orchestrator.records.lease import Lease
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
 from tests.orchestrator.sweeps import TRIAL, breaking, probing, scripted, sweep_of
+from tests.orchestrator.test_cli import perturb
 
 
 def local(store: Path | str, track: bool = False) -> Options:
@@ -74,19 +76,15 @@ def test_a_bad_trial_does_not_stop_the_others(tmp_path: Path, act: str, status: 
 
 
 def test_one_trial_is_cancelled_and_the_next_run_starts_it(tmp_path: Path) -> None:
-    there, store = tmp_path / "there", Store(tmp_path / "store")
-    sweep = scripted(["report:0.9"], [f"log:{there}", f"once:{there}2", "sleep:10", "report:0.8"])
+    there, store = tmp_path / "there", Store(tmp_path / "results")
+    sweep = scripted(["report:0.9"], [f"log:{there}", f"once:{there}2", "sleep:100", "report:0.8"])
     ended, sleeps = (job.key for job in plan(sweep, Ledger(store)).jobs)
-    refused: list[str] = []
+    told: list[subprocess.CompletedProcess[str]] = []
 
     def cancel() -> None:
         while not there.exists():
             time.sleep(0.05)
-        try:
-            api.cancel("scripted", ended, store.location)
-        except InputError as error:
-            refused.append(str(error))
-        api.cancel("scripted", sleeps[:12], store.location)
+        told.extend(perturb(tmp_path, "cancel", "scripted", key) for key in (ended, sleeps[:12]))
 
     sender = threading.Thread(target=cancel)
     sender.start()
@@ -97,7 +95,11 @@ def test_one_trial_is_cancelled_and_the_next_run_starts_it(tmp_path: Path) -> No
     assert row is not None
     assert (row.status, row.failure) == ("failed", "cancelled")
     assert not store.names(cancel_flag("scripted", "")), "heard"
-    assert "the key of a trial that scripted runs now" in refused[0], "the first one has ended"
+    refused, heard = told
+    assert refused.returncode == 2, "the first one has ended"
+    assert "the key of a trial that scripted runs now" in refused.stderr
+    assert heard.returncode == 0, heard.stderr
+    assert heard.stdout == f"asked for the end of trial {sleeps[:12]}\n"
     store.put(cancel_flag("scripted", sleeps), b"")  # as of a driver that died before it heard
     assert run(sweep, local(store.location)).counts["done"] == 2
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import threading
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.checkpoint import Member
+from engine.config import Trial, override
 from engine.errors import InputError
 from engine.identity import digest
+from engine.report import Event, Signal
+from engine.train import train
 from orchestrator.driver import run
 from orchestrator.options import Ended, Options
 from orchestrator.planning.job import stop_flag
@@ -212,30 +218,69 @@ def test_a_round_waits_for_no_member_that_ended(tmp_path: Path) -> None:
     assert again.counts["done"] == len(EPSILONS)
 
 
+def trained_again(row: Row, name: str, folder: Path) -> list[dict[str, float]]:
+    """The history of a trial by itself that changes a setting where a member's lineage does, once."""
+    first, after = (segment["settings"][name] for segment in row.lineage)
+    trials = [deepcopy(row.trial) for _ in range(2)]
+    for trial, value in zip(trials, (first, after), strict=True):
+        override(trial, name, value)
+
+    def until_the_round(event: Event) -> Signal:
+        return "stop" if event.metrics and event.epoch == 2 else "continue"
+
+    folder, member = folder / "again", Member("again")
+    assert train(Trial.model_validate(trials[0]), until_the_round, folder, member=member).status == "stopped"
+    return train(Trial.model_validate(trials[1]), folder=folder, member=member).history
+
+
+EPSILON_OF_DROPATTACK = {"name": "dropattack", "targets": ["input", "conv1.w"]}, NAME, (0.1, 1, 5, 10), BOUNDS
+AWP = {"name": "at_awp", "steps": 1, "weight": {"kind": "relative"}}
+GAMMA_OF_AWP = AWP, "method.weight.gamma", (0.001, 0.01, 0.1, 0.5), (0.0005, 1.0)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-def test_a_population_of_real_trials(tmp_path: Path) -> None:
-    trial = {"data": "digits", "model": "lenet5_8x8", "epochs": 4,
-             "method": {"name": "dropattack", "targets": ["input", "conv1.w"]}}  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "name", "values", "bounds"), [EPSILON_OF_DROPATTACK, GAMMA_OF_AWP], ids=["epsilon", "gamma"]
+)
+def test_a_population_of_real_trials(
+    tmp_path: Path, method: dict[str, Any], name: str, values: tuple[float, ...], bounds: tuple[float, float]
+) -> None:
+    trial = {"data": "digits", "model": "lenet5_8x8", "epochs": 4, "method": method}
+    rule = PBT | {"mutate": {name: {"log_uniform": list(bounds)}}, "resample": 0}
     sweep = from_dict({
-        "name": "real", "trial": trial, "axes": {NAME: [0.1, 1, 5, 10]}, "scheduler": PBT,
+        "name": "real", "trial": trial, "axes": {name: list(values)}, "scheduler": rule,
         "metric": {"name": "val.loss"},
     })  # fmt: skip
     assert ran(sweep, tmp_path).exit_code == 0
     found = {row.key: row for row in rows_of(sweep, tmp_path)}
-    assert len(found) == 4
+    began: dict[str, dict[str, Any]] = {
+        row.key: {"epoch": 1, "from": "", "settings": {name: value}}
+        for row, value in zip(found.values(), values, strict=True)
+    }
     taken = [row for row in found.values() if len(row.lineage) > 1]
     assert len(taken) == 1, "a quarter"
     (row,) = taken
     donor = found[row.lineage[1]["from"]]
+    assert {one.key: one.lineage for one in found.values() if one is not row} == {
+        key: [segment] for key, segment in began.items() if key != row.key
+    }
+    (value,) = row.lineage[1]["settings"].values()
+    after = {"epoch": 3, "from": donor.key, "settings": {name: value}}
+    assert row.lineage == [began[donor.key], after], "that of its weights"
+    assert value / began[donor.key]["settings"][name] in (pytest.approx(0.8), pytest.approx(1.2))
     assert [epoch["epoch"] for epoch in row.history] == [1, 2, 3, 4]
     assert row.history[:2] == donor.history[:2]
-    assert row.history[2:] != donor.history[2:]
+    assert row.history[2:] != donor.history[2:], "it has another value, and all else is the same"
+    assert row.history == trained_again(row, name, tmp_path), "as its lineage says"
     at_two = {key: one.history[1]["val.loss"] for key, one in found.items() if one is not row}
     assert donor.history[1]["val.loss"] == min(at_two.values())
     folder = tmp_path / "sweeps/real/report"
     assert (folder / "schedules.png").read_bytes()[:4] == b"\x89PNG"
-    assert (folder / "schedules.csv").read_text().count("\n") == 1 + 4 + 1
+    header, *lines = csv.reader((folder / "schedules.csv").read_text().splitlines())
+    assert header == ["member", "epoch", name, "from"]
+    assert [row.key, "3", str(value), donor.key] in lines
+    assert len(lines) == 4 + 1 == sum(len(one.lineage) for one in found.values()), "each segment"
 
 
 @pytest.mark.slow

@@ -47,6 +47,12 @@ def test_more_seeds_and_values_leave_what_is_done(ledger: Ledger) -> None:
     wider = sweep_of(seeds=2, axes={"method.epsilon": [1, 5, 9], "method.p": [0, 0.5]})
     counts = plan(wider, ledger).counts()
     assert (counts["cells"], counts["trials"], counts["done"]) == (4, 8, 3)
+    assert TRIAL["data"]["train_size"] == 64
+    sizes = {"method.epsilon": [1, 5], "method.p": [0, 0.5], "data.train_size": [32, 64, 128]}
+    larger = plan(sweep_of(axes=sizes, reports=[]), ledger)
+    counts = larger.counts()
+    assert (counts["cells"], counts["trials"], counts["done"]) == (9, 9, 3)
+    assert sorted(job.trial["data"]["train_size"] for job in larger.todo) == [32] * 3 + [128] * 3
 
 
 def test_a_parent_comes_first_and_keeps_its_weights(ledger: Ledger) -> None:
