@@ -101,11 +101,11 @@ class Pulse:
 def resources() -> dict[str, tuple[float, float]]:
     """Used and all of Ray's CPUs and GPUs; empty where Ray does not run or does not answer."""
     ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
-        return {}
     try:
+        if ray is None or not ray.is_initialized():
+            return {}
         total, free = ray.cluster_resources(), ray.available_resources()
-    except Exception:  # noqa: BLE001  it is going, in whatever order its parts go; a gauge says nothing of it
+    except Exception:  # noqa: BLE001  its parts come and go in whatever order; a gauge says nothing of it
         return {}
     return {
         kind: (total[kind] - free.get(kind, 0.0), total[kind]) for kind in ("CPU", "GPU") if total.get(kind)

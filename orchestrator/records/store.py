@@ -29,10 +29,12 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
-from engine.errors import InputError
+from engine.errors import InputError, first_line
 from engine.files import write_atomic
+from orchestrator.records.uris import NATIVE, for_fsspec, from_uri, said, shown
 
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
 """Filesystems on which a file appears whole or not at all when it is put, and which cannot rename."""
@@ -59,39 +61,63 @@ class Store:
     """
 
     def __init__(self, location: str | Path | None = None) -> None:
+        self._seen = False
         given = str(location or os.environ.get("PERTURB_STORE") or DEFAULT)
         self.protocol, separator, rest = given.partition("://")
         self.local: Path | None = None
         if not separator or self.protocol == "file":
             self.local = Path(rest if separator else given).expanduser().resolve()
-            self.protocol, self.root = "file", self.local.as_posix()
+            self.protocol, self.location = "file", self.local.as_posix()
             if self.local.exists() and not self.local.is_dir():
                 raise InputError("store", str(self.local), "a folder; this is a file")
         else:
-            self.root = rest.rstrip("/")
-        self.location = self.root if self.local else f"{self.protocol}://{self.root}"
+            self.location = f"{self.protocol}://{rest if '?' in rest else rest.rstrip('/')}"
 
     def __repr__(self) -> str:
         return f"Store({self.location!r})"
 
-    @cached_property
+    @property
     def filesystem(self) -> pafs.FileSystem:
         """The pyarrow filesystem, an fsspec one wrapped where pyarrow has none of its own."""
-        if self.local:
-            return pafs.LocalFileSystem()
-        if self.protocol in ("s3", "gs", "gcs", "hdfs", "abfs", "abfss"):
-            return pafs.FileSystem.from_uri(self.location)[0]
-        import fsspec
+        return self._opened[0]
 
+    @property
+    def root(self) -> str:
+        """The store's folder as its filesystem names it; while that gives no answer, as errors name it."""
+        if self.local:
+            return self.location
         try:
-            return pafs.PyFileSystem(pafs.FSSpecHandler(fsspec.filesystem(self.protocol)))
-        except (ValueError, ImportError) as error:
-            legal = f"a path, or a URI that pyarrow or an installed fsspec package knows ({error})"
-            raise InputError("store", self.location, legal) from None
+            return self._opened[1]
+        except OSError:
+            return shown(self.location)
+
+    @cached_property
+    def _opened(self) -> tuple[pafs.FileSystem, str]:
+        """The filesystem with all that the URI asks of it, and the store's folder in it.
+
+        Raises:
+            InputError: neither library takes the URI. OSError: no answer; it names the store.
+        """
+        if self.local:
+            return pafs.LocalFileSystem(), self.location
+        place = shown(self.location)
+        try:
+            filesystem, folder = from_uri(self.location, self.protocol)
+        except OSError as error:  # as one that never reads as "no such file"
+            raise OSError(errno.EIO, said(error, self.location), f"{place}/") from error
+        except Exception as error:  # noqa: BLE001  the boundary of the libraries, which raise anything
+            legal = "a path, or a URI that pyarrow or an installed fsspec package knows"
+            raise InputError("store", place, f"{legal} ({said(error, self.location)})") from None
+        if not folder and NATIVE.get(self.protocol):
+            raise InputError("store", place, "a URI that names a bucket or a container")
+        return filesystem, folder
 
     def path(self, name: str) -> str:
         """Full path of a name, as the filesystem takes it."""
-        return f"{self.root}/{name}" if self.local else str(PurePosixPath(self.root) / name)
+        if self.local:
+            return f"{self.location}/{name}"
+        folder = self._opened[1]
+        return f"{folder}/{name}" if name else folder
 
     def folder(self, name: str) -> Path | None:
         """The local folder of a name; None on a remote store."""
@@ -133,28 +159,36 @@ class Store:
         """Write a file if there is none; of several writers at once, exactly one is told True.
 
         Locally a whole temporary file is linked into place, which holds on NFS too. Elsewhere fsspec
-        creates exclusively (``pipe_file(mode="create")``: s3fs, gcsfs and adlfs since the end of 2024,
-        memory). Where it cannot, or its package for the filesystem is not installed, the file is put and
-        read back after a moment: two writers of whom one is slower than :data:`SETTLE_SECONDS` may both be
-        told True. Nothing here is forced to disk: a power cut may lose the file or leave it empty.
+        creates exclusively (``pipe_file(mode="create")``: s3fs and gcsfs since the end of 2024, memory;
+        ``overwrite=False``: adlfs). Where it cannot, or its package for the filesystem is not installed, the
+        file is put and read back after a moment: two writers of whom one is slower than
+        :data:`SETTLE_SECONDS` may both be told True. Nothing here is forced to disk: a power cut may lose the
+        file or leave it empty.
 
         Args:
             name: of the file. content: must tell its writer from others.
 
         Returns:
             Whether the file is this writer's; False where there is one already.
+
+        Raises:
+            InputError: fsspec's package cannot be given what the URI asks of pyarrow, or looks elsewhere.
         """
         if self.local:
             return _create_local(self.local / name, content)
-        if self._fsspec is None or not _exclusive(self._fsspec):
+        exclusively = _exclusively(self._fsspec) if self._fsspec is not None else None
+        if exclusively is None:
             return self._put_and_look(name, content)
         try:
             with _creating:
-                self._fsspec.pipe_file(self.path(name), content, mode="create")
+                self._fsspec.pipe_file(self.path(name), content, **exclusively)
         except OSError:  # not every filesystem calls a refusal by its name
             if self.get(name) is None:
                 raise
             return False
+        except Exception as error:  # noqa: BLE001  botocore's, say, of a service that is away
+            raise OSError(errno.EIO, first_line(error), self.path(name)) from error
+        self._see(name)
         return True
 
     def link(self, name: str, of: str) -> bool:
@@ -181,6 +215,19 @@ class Store:
         time.sleep(SETTLE_SECONDS)
         return self.get(name) == content
 
+    def _see(self, name: str) -> None:
+        """Once: that pyarrow reads what fsspec has created, as settings of the two may name two places."""
+        if self._wrapped or self._seen:
+            return
+        if self.get(name) is None:
+            with suppress(Exception):
+                self._fsspec.rm_file(self.path(name))
+            legal = (
+                f"a URI and an environment that send pyarrow and {type(self._fsspec).__name__} to one place"
+            )
+            raise InputError("store", shown(self.location), legal)
+        self._seen = True
+
     @property
     def _wrapped(self) -> bool:
         """Whether the filesystem is fsspec's, for pyarrow has none of its own."""
@@ -188,13 +235,56 @@ class Store:
 
     @cached_property
     def _fsspec(self) -> Any:
-        """fsspec's filesystem; None where its package is not installed, or cannot be used as it is."""
+        """fsspec's filesystem for the same place, with the same options.
+
+        None where its package is not installed, it cannot be used as it is, or pyarrow alone has one.
+
+        Raises:
+            InputError: it cannot be given an option of the URI.
+        """
+        if self._wrapped:
+            return self.filesystem.handler.fs
         import fsspec
 
+        protocol = NATIVE.get(self.protocol)
         try:
-            return fsspec.filesystem(self.protocol)
+            if not protocol or not fsspec.get_filesystem_class(protocol):
+                return None
+        except (ValueError, ImportError):
+            return None
+        options = for_fsspec(self.location)
+        try:
+            return fsspec.filesystem(protocol, **options)
         except (ValueError, ImportError, OSError):
             return None
+
+    def _inside(self, folder: str) -> dict[str, int | None]:
+        """What is directly inside a folder now: bytes of each file, None of each folder; no hidden ones."""
+        path = self.path(folder)
+        with self._naming(folder):
+            if self._wrapped:
+                found = self._listed(path)
+            else:
+                infos = self.filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+                found = {i.base_name: i.size if i.type == pafs.FileType.File else None for i in infos}
+        return {name: size for name, size in found.items() if not name.startswith(".")}
+
+    def _listed(self, path: str) -> dict[str, int | None]:
+        """The same by fsspec, since pyarrow takes its filesystem for an empty one when that is away."""
+        self._forget()
+        try:
+            infos = self._fsspec.ls(path, detail=True)
+        except FileNotFoundError:
+            return {}
+        inside = [info for info in infos if info["name"].strip("/") != path.strip("/")]
+        return {
+            i["name"].strip("/").split("/")[-1]: i["size"] if i["type"] == "file" else None for i in inside
+        }
+
+    def _forget(self) -> None:
+        """Have fsspec forget its listings, in which files of other processes are missing."""
+        if self._wrapped:
+            self._fsspec.invalidate_cache()
 
     def modified(self, name: str) -> float | None:
         """When a file was last written, in seconds, by the filesystem's own clock.
@@ -206,11 +296,12 @@ class Store:
                 with (self.local / name).open("rb") as file:  # NFS asks the server when a file is opened
                     return os.fstat(file.fileno()).st_mtime
             if self._wrapped:
-                self._fsspec.invalidate_cache()
+                self._forget()
                 return float(self._fsspec.modified(self.path(name)).timestamp())
         except (FileNotFoundError, NotImplementedError):
             return None
-        found = self.filesystem.get_file_info(self.path(name)).mtime_ns
+        with self._naming(name):
+            found = self.filesystem.get_file_info(self.path(name)).mtime_ns
         return found / 1e9 if found is not None else None
 
     def get(self, name: str) -> bytes | None:
@@ -233,6 +324,7 @@ class Store:
             with suppress(FileNotFoundError, NotADirectoryError):  # a store that is away raises
                 return stat.S_ISREG(os.stat(self.path(name)).st_mode)
             return False
+        self._forget()
         with self._naming(name):
             info = self.filesystem.get_file_info(self.path(name))
         return bool(info.type == pafs.FileType.File)
@@ -244,18 +336,11 @@ class Store:
                 return sorted(n for n in os.listdir(self.local / folder) if not n.startswith("."))
             except FileNotFoundError:
                 return []
-        selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
-        with self._naming(folder):
-            found = self.filesystem.get_file_info(selector)
-        return sorted(info.base_name for info in found if not info.base_name.startswith("."))
+        return sorted(self._inside(folder))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of the files directly inside a folder, by name; none where it is not there."""
-        selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
-        with self._naming(folder):
-            found = self.filesystem.get_file_info(selector)
-        files = [info for info in found if info.type == pafs.FileType.File]
-        return {info.base_name: info.size for info in files if not info.base_name.startswith(".")}
+        return {name: size for name, size in self._inside(folder).items() if size is not None}
 
     def remove(self, name: str) -> None:
         """Delete a file; nothing where there is none."""
@@ -271,6 +356,7 @@ class Store:
 
     def remove_folder(self, name: str) -> None:
         """Delete a folder and what is in it; nothing where there is none."""
+        self._forget()
         try:
             with self._naming(name):
                 self.filesystem.delete_dir(self.path(name))
@@ -280,13 +366,18 @@ class Store:
     @contextmanager
     def _naming(self, name: str) -> Iterator[None]:
         """Errors of the filesystem name the file: pyarrow's and a full disk's do not."""
+        path = self.path(name)  # a store that cannot be opened names itself
         try:
             yield
         except OSError as error:
-            if error.filename is not None and str(error.filename) == self.path(name):
+            if error.filename is not None and str(error.filename) == path:
                 raise
             why = error.strerror or str(error) or type(error).__name__
-            raise type(error)(error.errno or errno.EIO, why, self.path(name)) from error
+            raise type(error)(error.errno or errno.EIO, why, path) from error
+        except pa.ArrowException as error:
+            if type(error) is not pa.ArrowException:
+                raise
+            raise OSError(errno.EIO, first_line(error), path) from error  # of Azure's library: no token, say
 
 
 def _create_local(path: Path, content: bytes) -> bool:
@@ -321,10 +412,15 @@ def _create_unlinked(path: Path, content: bytes) -> bool:
     return True
 
 
-def _exclusive(filesystem: Any) -> bool:
-    """Whether a filesystem of fsspec creates a file exclusively; its base class looks first, then writes."""
+def _exclusively(filesystem: Any) -> dict[str, Any] | None:
+    """What a filesystem of fsspec is told to create a file exclusively; None where it cannot.
+
+    Its base class looks first, then writes. adlfs sends ``overwrite=False`` as a condition of the put.
+    """
     import fsspec
 
     put = getattr(filesystem, "_pipe_file", filesystem.pipe_file)
-    base = fsspec.AbstractFileSystem.pipe_file
-    return "mode" in inspect.signature(put).parameters and getattr(put, "__func__", put) is not base
+    base, known = fsspec.AbstractFileSystem.pipe_file, inspect.signature(put).parameters
+    if "mode" in known and getattr(put, "__func__", put) is not base:
+        return {"mode": "create"}
+    return {"overwrite": False} if "abfs" in filesystem.protocol and "overwrite" in known else None

@@ -61,7 +61,7 @@ def grow_old(store: Store, name: str, seconds: float) -> None:
         path = store.local / name
         os.utime(path, (path.stat().st_mtime - seconds,) * 2)
     else:
-        store._fsspec.store[f"/{store.path(name)}"].modified -= timedelta(seconds=seconds)
+        store._fsspec.store[store.path(name)].modified -= timedelta(seconds=seconds)
 
 
 @pytest.fixture(params=["local", "memory"])

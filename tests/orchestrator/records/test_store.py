@@ -44,7 +44,9 @@ def test_sizes(store: Store) -> None:
     assert store.sizes("a") == {}
     store.put("a/b", b"one")
     store.put("a/c/d", b"x")
+    store.put("a/.e", b"hidden")
     assert store.sizes("a") == {"b": 3}
+    assert store.names("a") == ["b", "c"]
 
 
 def test_errors_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +176,7 @@ def test_creation_without_an_fsspec_package(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(module, "SETTLE_SECONDS", 0.0)
     (tmp_path / "bucket").mkdir()
     store = Store("s3://bucket")
-    store.__dict__["filesystem"] = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+    store.__dict__["_opened"] = (pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "bucket")
     store.__dict__["_fsspec"] = None
     assert store.create("a", b"one")
     assert not store.create("a", b"two")
@@ -202,6 +204,21 @@ def test_a_refusal_by_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not store.create("b", b"x")
 
 
+def test_a_service_that_is_away_is_an_error_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore's EndpointConnectionError is none; what waits for a store looks for such errors alone."""
+    store = Store(f"memory://{tmp_path.name}")
+
+    def pipe_file(path: str, value: bytes, mode: str = "overwrite") -> None:
+        raise LookupError("Could not connect to the endpoint URL")
+
+    monkeypatch.setattr(store._fsspec, "pipe_file", pipe_file)
+    with pytest.raises(OSError, match="Could not connect") as raised:
+        store.create("a", b"x")
+    assert raised.value.filename == store.path("a")
+
+
 def test_only_what_says_so_creates_exclusively() -> None:
     class Plain(fsspec.AbstractFileSystem):
         pass
@@ -212,8 +229,16 @@ def test_only_what_says_so_creates_exclusively() -> None:
     class Exclusive(AsyncFileSystem):
         async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite") -> None: ...
 
-    assert [module._exclusive(kind()) for kind in (Plain, Old, Exclusive)] == [False, False, True]
-    assert module._exclusive(fsspec.filesystem("memory"))
+    class Another(AsyncFileSystem):
+        async def _pipe_file(self, path: str, value: bytes, overwrite: bool = True, **_: object) -> None: ...
+
+    class LikeAdlfs(Another):
+        protocol = ("abfs", "az", "abfss")
+
+    create = {"mode": "create"}
+    told = [module._exclusively(kind()) for kind in (Plain, Old, Exclusive, Another, LikeAdlfs)]
+    assert told == [None, None, create, None, {"overwrite": False}]
+    assert module._exclusively(fsspec.filesystem("memory")) == create
 
 
 def test_modified_is_when_it_was_last_written(store: Store) -> None:
