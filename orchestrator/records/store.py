@@ -186,7 +186,7 @@ class Store:
             if self.get(name) is None:
                 raise
             return False
-        except Exception as error:  # noqa: BLE001  botocore's, say, of a service that is away
+        except Exception as error:  # botocore's, say, of a service that is away
             raise OSError(errno.EIO, first_line(error), self.path(name)) from error
         self._see(name)
         return True
