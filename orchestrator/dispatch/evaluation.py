@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
@@ -26,6 +25,7 @@ from orchestrator.dispatch.worker import (
     failure_class,
     logged,
     prepare,
+    trace_of,
 )
 from orchestrator.planning.job import Job, Outcome, Surroundings
 from orchestrator.records.ledger import Ledger
@@ -51,10 +51,10 @@ def run_evaluation(job: Job, around: Surroundings, evaluate_with: Evaluate | Non
             row = evaluated_row(job, findings, around, time.perf_counter() - start)
         except GangLost:
             raise  # Tune starts the evaluation again
-        except Exception as error:  # the boundary of an evaluation: recorded, not raised
-            logger.exception("evaluation %s failed", job.key[:12])
-            seconds, failure = time.perf_counter() - start, failure_class(error)
-            failed = failed_evaluation(job, around, failure, traceback.format_exc(), seconds)
+        except Exception as error:  # noqa: BLE001 the boundary of an evaluation: recorded, not raised
+            seconds, failure, trace = time.perf_counter() - start, failure_class(error), trace_of(error)
+            logger.error("evaluation %s failed\n%s", job.key[:12], trace.rstrip())
+            failed = failed_evaluation(job, around, failure, trace, seconds)
             patiently(lambda: Ledger(store).evaluations.write(failed))
             with suppress(OSError):
                 if not store.names(f"checkpoints/{job.key}"):

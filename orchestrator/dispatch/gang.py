@@ -17,6 +17,7 @@ from engine.evaluations.base import Findings
 from engine.report import Event, Report, Signal, carry_on
 from engine.result import Result
 from orchestrator.dispatch.deaths import Death, GangLost, death_of
+from orchestrator.dispatch.raised import cause_of
 from orchestrator.planning.job import Job, Surroundings
 
 POLL_SECONDS = 0.2
@@ -27,6 +28,9 @@ REST_SECONDS = 60.0
 
 ANSWER_SECONDS = 10.0
 """A rank that takes longer to answer after a failure counts as dead: a lost node is noticed late."""
+
+COLLECTIVE = ("gloo/", "NCCL error")
+"""Words of torch's errors in a collective, which mostly say that another rank is gone."""
 
 
 class Rank:
@@ -121,23 +125,29 @@ def evaluate_with_gang(trial: Trial, job: Job, around: Surroundings) -> Findings
 
 
 def _together(around: Surroundings, act: str, report: Report, job: Job) -> Any:
+    """The job on all ranks at once; raises what ended it, which is not always what was heard first."""
+    parts: list[Any] = []
     try:
-        return _on_all(_gang(around), act, report, job, around)
+        ranks = _gang(around)
+        parts += [getattr(rank, act).remote(job) for rank in ranks]
+        return _on_all(ranks, parts, report, around)
     except SystemExit:  # Tune ends the trial, or makes it wait; the gang rests
         raise
     except BaseException as error:
-        death = _death(around)
+        own = _own_errors(parts, error)
+        rank, death = _death(around)
         _end(around)  # the other ranks may hang in a collective
-        if death is not None:
+        if death is not None and rank not in own:  # else it died of its error
             raise GangLost("a worker of the trial died", death) from error
+        if own:
+            raise next(iter(own.values())) from None
         raise
 
 
-def _on_all(ranks: list[Any], act: str, report: Report, job: Job, around: Surroundings) -> Any:
-    """The job on all ranks at once, and what rank 0 makes of it; raises what the first of them raises."""
+def _on_all(ranks: list[Any], parts: list[Any], report: Report, around: Surroundings) -> Any:
+    """What rank 0 makes of the job, when all have done their parts; raises what one of them raises."""
     import ray
 
-    parts = [getattr(rank, act).remote(job) for rank in ranks]
     waiting, epoch = list(parts), 0
     try:
         while waiting:
@@ -194,8 +204,40 @@ def _gang(around: Surroundings) -> list[Any]:
     return _gangs[name]
 
 
-def _death(around: Surroundings) -> Death | None:
-    """How a rank died, or that it does not answer; None where all live.
+def _own_errors(parts: list[Any], error: BaseException) -> dict[int, BaseException]:
+    """What ranks raised of themselves, by rank, where ``error`` is of a rank.
+
+    A collective's complaint is none of a rank's own: another one, to be heard any moment, has left it.
+    """
+    import ray
+
+    if not isinstance(error, ray.exceptions.RayError) or not parts:
+        return {}
+    seconds = ANSWER_SECONDS if _complaint(error) else 0
+    done, _ = ray.wait(parts, num_returns=len(parts), timeout=seconds)
+    own = dict[int, BaseException]()
+    for part in done:
+        try:
+            ray.get(part)
+        except (ray.exceptions.RayTaskError, ray.exceptions.UnserializableException) as found:
+            if not _complaint(found):
+                own[parts.index(part)] = found
+        except ray.exceptions.RayError:
+            continue
+    return own
+
+
+def _complaint(error: BaseException) -> bool:
+    """Whether an error says of a collective that it failed."""
+    from torch.distributed import DistError
+
+    cause = cause_of(error)
+    words = isinstance(cause, RuntimeError) and any(word in str(cause) for word in COLLECTIVE)
+    return words or isinstance(cause, DistError)
+
+
+def _death(around: Surroundings) -> tuple[int, Death | None]:
+    """Which rank died, or does not answer, and how; None where all live.
 
     The error at hand does not say: when a rank is killed, another one often fails first, with gloo's
     "connection reset by peer".
@@ -205,14 +247,14 @@ def _death(around: Surroundings) -> Death | None:
     ranks = _ranks(around)
     answers = [(rank, rank.exchange.remote("continue")) for rank in ranks]
     ray.wait([answer for _, answer in answers], num_returns=len(ranks), timeout=ANSWER_SECONDS)
-    for rank, answer in answers:
+    for i, (rank, answer) in enumerate(answers):
         try:
             ray.get(answer, timeout=0)
         except ray.exceptions.RayActorError as error:
-            return death_of(rank, error)
+            return i, death_of(rank, error)
         except ray.exceptions.GetTimeoutError:
-            return Death()
-    return None
+            return i, Death()
+    return 0, None
 
 
 def _end(around: Surroundings) -> None:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from engine.errors import first_line
+from orchestrator.dispatch.raised import cause_of
 from orchestrator.records import patience
 from orchestrator.records.store import Store
 
@@ -37,12 +39,12 @@ def through_outages(store: Store, act: Callable[[], T]) -> T:
             if not failed_by(store, error) or waited >= patience.PATIENCE_SECONDS:
                 raise
             text = "the store failed the trial, which goes on from its checkpoint in %g s: %s"
-            logging.getLogger("perturb.trial").warning(text, pause, error)
+            logging.getLogger("perturb.trial").warning(text, pause, first_line(cause_of(error)))
         time.sleep(pause)
         waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE)
 
 
 def failed_by(store: Store, error: OSError) -> bool:
     """Whether an error is of a file in a store; raised by a rank of a gang, it is inside Ray's."""
-    named = getattr(getattr(error, "cause", error), "filename", None)
+    named = getattr(cause_of(error), "filename", None)
     return named is not None and str(named).startswith(f"{store.root}/")

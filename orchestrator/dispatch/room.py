@@ -33,7 +33,8 @@ class Room:
 
     Args:
         resources: of the sweep. attempts: knows whose share was doubled, and the nodes that are left out.
-        most_cpus: of the largest node. held: by earlier trials (:func:`held_of`).
+        most_cpus: of the largest node, on which all workers of a trial have room together.
+        held: by earlier trials (:func:`held_of`).
     """
 
     def __init__(
@@ -43,7 +44,8 @@ class Room:
         most_cpus: float = math.inf,
         held: Mapping[str, int] | None = None,
     ) -> None:
-        self.resources, self.attempts, self.most_cpus = resources, attempts, most_cpus
+        self.resources, self.attempts = resources, attempts
+        self.most_cpus = max(resources.cpus, most_cpus / resources.workers)
         self.held = dict(held or {})
         self.capacity = 0
 
@@ -66,7 +68,7 @@ class Room:
     def _shares(self, job: Job) -> tuple[float, float]:
         times, given = 2 ** self.attempts.width[job.key], self.resources.gpus
         if not given:
-            return min(self.resources.cpus * times, max(self.most_cpus, self.resources.cpus)), 0.0
+            return min(self.resources.cpus * times, self.most_cpus), 0.0
         gpus = self._packed(job) if given == "auto" else given
         return self.resources.cpus, gpus if gpus >= 1 else _share(min(1.0, gpus * times))
 

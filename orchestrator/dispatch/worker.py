@@ -27,6 +27,7 @@ from engine.train import train
 from orchestrator.dispatch.checkpoints import Checkpoints
 from orchestrator.dispatch.deaths import GangLost
 from orchestrator.dispatch.outages import through_outages
+from orchestrator.dispatch.raised import cause_of, raised
 from orchestrator.dispatch.rounds import Rounds
 from orchestrator.dispatch.rows import failed_row, trained_row
 from orchestrator.dispatch.shipping import unpack
@@ -71,10 +72,10 @@ def run_job(job: Job, around: Surroundings, report: Report, train_with: Train | 
             result = through_outages(store, lambda: (train_with or train_here)(trial, report, job, around))
         except GangLost:
             raise  # Tune starts the trial again
-        except Exception as error:  # the boundary of a trial: recorded, not raised
-            logging.getLogger("perturb.trial").exception("trial %s failed", job.key[:12])
-            seconds = time.perf_counter() - start
-            row = failed_row(job, around, failure_class(error), traceback.format_exc(), seconds)
+        except Exception as error:  # noqa: BLE001 the boundary of a trial: recorded, not raised
+            seconds, trace = time.perf_counter() - start, trace_of(error)
+            logging.getLogger("perturb.trial").error("trial %s failed\n%s", job.key[:12], trace.rstrip())
+            row = failed_row(job, around, failure_class(error), trace, seconds)
             patiently(lambda: Ledger(store).write(row))
             return failed_outcome(job, row.failure, error, seconds)
     seconds = time.perf_counter() - start
@@ -208,14 +209,14 @@ def failure_class(error: BaseException) -> FailureClass:
     """Which policy a failure falls under (:mod:`orchestrator.planning.policy`)."""
     import torch
 
+    error = cause_of(error)
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return "out of memory"
     if isinstance(error, TimeoutError):
         return "time-out"
     if isinstance(error, Cancelled):
         return "cancelled"
-    cause = getattr(error, "cause", error)  # Ray's copy of a rank's error has no number of its own
-    if isinstance(cause, OSError) and cause.errno in BROKEN:
+    if isinstance(error, OSError) and error.errno in BROKEN:
         return "node"
     if isinstance(error, RuntimeError) and any(word in str(error) for word in BROKEN_GPU):
         return "error" if "device-side assert" in str(error) else "node"
@@ -223,14 +224,24 @@ def failure_class(error: BaseException) -> FailureClass:
 
 
 def failed_outcome(job: Job, failure: FailureClass | None, error: BaseException, seconds: float) -> Outcome:
-    """What the driver hears of an exception."""
-    last = traceback.extract_tb(error.__traceback__)[-1:]
+    """What the driver hears of an exception; a rank's is told as if it had been raised here."""
+    rank = raised(error)
+    if rank is None:
+        kind, message = type(error).__name__, first_line(error)
+        frames = [(one.filename, one.lineno or 0) for one in traceback.extract_tb(error.__traceback__)]
+    else:
+        kind, message, frames = rank.kind, rank.message, rank.frames
     # a plugin's folder is another one in every process
-    place = "".join(f"{type(error).__name__} {Path(frame.filename).name}:{frame.lineno}" for frame in last)
-    trace = "".join(traceback.format_exception(error))
+    place = "".join(f"{kind} {Path(file).name}:{line}" for file, line in frames[-1:])
     return Outcome(
-        job.key, "failed", failure, first_line(error), seconds=seconds, place=place, trace=trace
+        job.key, "failed", failure, message, seconds=seconds, place=place, trace=trace_of(error)
     )  # fmt: skip
+
+
+def trace_of(error: BaseException) -> str:
+    """The traceback of an exception, where it was raised: here or in a rank."""
+    rank = raised(error)
+    return "".join(traceback.format_exception(error)) if rank is None else f"{rank.trace}\n"
 
 
 def capacity(gpu: bool) -> int:

@@ -69,6 +69,18 @@ def test_on_a_cpu_the_share_is_of_its_cores() -> None:
     assert (here.of(job())["cpus"], here.widest(job())) == (3, True)
 
 
+def test_workers_share_the_cores_of_a_node() -> None:
+    """Two workers on two cores cannot have more: twice as many for each would be waited for, for ever."""
+    here = room(cpus=1, workers=2, most_cpus=2)
+    assert (here.of(job())["cpus"], here.widest(job())) == (1, True)
+    here = room(cpus=1, workers=2, most_cpus=8)
+    assert not here.widest(job())
+    here.attempts.width[job().key] = 5
+    assert (here.of(job())["cpus"], here.widest(job())) == (4, True)
+    on_two_nodes = room(cpus=2, workers=2, most_cpus=3)
+    assert (on_two_nodes.of(job())["cpus"], on_two_nodes.widest(job())) == (2, True)
+
+
 def test_earlier_trials_are_recalled(make_row: Callable[..., Row]) -> None:
     held = held_of([make_row(canonical=dict(job().canonical), memory=30 * GIB), make_row(memory=0)])
     here = room(gpus="auto", held=held)

@@ -12,7 +12,8 @@ from orchestrator.options import Options
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
-from tests.orchestrator.sweeps import breaking, probing, sweep_of
+from orchestrator.sweepfile.sweep import from_dict
+from tests.orchestrator.sweeps import PLUGINS, TRIAL, breaking, probing, sweep_of
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -80,15 +81,50 @@ def test_two_workers_give_the_result_of_one(tmp_path: Path) -> None:
     assert {r.workers for r in Ledger(Store(tmp_path / "two")).read(found)} == {2}
 
 
+STEPS = 8
+"""Of an epoch of the gang that is killed."""
+
+
+def killed(folder: Path, store: Path, rank: int | None = None) -> tuple[Row, list[list[str]]]:
+    """A trial of two workers whose rank dies in the middle of its second epoch: its row, and its steps."""
+    (folder / "steps").write_text("")
+    if rank is not None:
+        (folder / "kill").write_text(str(rank))
+    model = {"name": "killed", "at": STEPS + 5, "folder": str(folder)}
+    data = {"name": "digits", "train_size": 32 * STEPS}
+    trial = TRIAL | {"model": model, "method": "standard", "epochs": 3, "data": data}
+    content = {"name": "killed", "trial": trial, "plugins": ["killed.py"], "resources": {"workers": 2}}
+    assert run(from_dict(content, PLUGINS), on_ray(store)).exit_code == 0
+    (row,) = Ledger(Store(store)).read(Ledger(Store(store)).index())
+    assert not (folder / "kill").exists()
+    return row, [line.split() for line in (folder / "steps").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def unkilled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Row]:
+    """The folder that the trial is told of, which is part of its key, and its row where nobody kills it."""
+    folder = tmp_path_factory.mktemp("killed")
+    row, steps = killed(folder, folder / "store")
+    assert [step for rank, step in steps if rank == "0"] == [str(i + 1) for i in range(3 * STEPS)]
+    return folder, row
+
+
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_dead_rank_ends_the_gang_and_the_trial_goes_on(tmp_path: Path, rank: int) -> None:
-    marker = tmp_path / "marker"
-    model = {"marker": str(marker), "rank": rank}
-    sweep = breaking("kill once", model=model, resources={"cpus": 1, "workers": 2})
-    ended = run(sweep, on_ray(tmp_path / "store"))
-    assert marker.exists()
-    assert ended.exit_code == 0
-    assert sorted(Ledger(Store(tmp_path / "store")).index().values()) == ["completed"] * 2
+def test_a_dead_rank_ends_the_gang_and_the_trial_goes_on(
+    tmp_path: Path, unkilled: tuple[Path, Row], rank: int
+) -> None:
+    """From its last checkpoint, and bit for bit: the real engine on two workers, one killed in mid-epoch."""
+    folder, whole = unkilled
+    row, steps = killed(folder, tmp_path, rank)
+    assert (row.status, row.attempts, whole.attempts) == ("completed", 2, 1)
+    assert (row.key, row.workers, whole.workers) == (whole.key, 2, 2)
+    assert (row.history, row.best, row.last) == (whole.history, whole.best, whole.last)
+    assert (row.correct, len(row.history)) == (whole.correct, 3)
+    numbers = [int(step) for of, step in steps if of == str(rank)]
+    assert numbers[: STEPS + 5] == [*range(1, STEPS + 6)], "then it was killed"
+    again = numbers[STEPS + 5 :]
+    assert again[0] == 1
+    assert len(again) < 2 * STEPS, "its checkpoint was of the middle of the second epoch"
 
 
 def test_a_search(tmp_path: Path) -> None:
