@@ -64,6 +64,7 @@ def plan(
 ) -> None:
     """Show what a sweep would train: cells, trials, done, to do, and what it will cost. Writes no row."""
     from orchestrator.costing import cluster_of, costed
+    from orchestrator.dispatch.progress import progress_of
     from orchestrator.planning import preflight
     from orchestrator.planning.cost import as_json as cost_json
     from orchestrator.planning.plan import plan as plan_sweep
@@ -72,11 +73,12 @@ def plan(
 
     loaded = _load(sweep, set_)
     ledger = Ledger(_store(store))
+    last = progress_of(ledger.store, loaded.name)  # before the ledger: a driver that runs goes on meanwhile
     planned = plan_sweep(loaded, ledger)
     cluster = cluster_of(address, cpus, gpus)
     cost = costed(loaded, planned, ledger, cluster, _told if pilot else None)
     cells = preflight.cells_of(loaded, planned.grid)
-    gone = no_longer_counted(loaded, planned, ledger.store)
+    gone = no_longer_counted(loaded, planned, ledger.store, last)
     warnings = preflight.missing_data(cells) + preflight.advised(cells) + gone
     if as_json:
         counts = {**planned.counts(), "most": planned.most, "evaluations": planned.evaluated.counts()}

@@ -14,8 +14,9 @@ from engine.files import data_root
 from orchestrator import reporting
 from orchestrator.audience import Audience
 from orchestrator.closing import Closing
+from orchestrator.dispatch.drain import noticed
 from orchestrator.dispatch.observer import Observer
-from orchestrator.dispatch.progress import Progress, told_already
+from orchestrator.dispatch.progress import Progress, progress_of, told_already
 from orchestrator.dispatch.room import held_of
 from orchestrator.dispatch.shipping import pack
 from orchestrator.dispatching import Dispatch, connect, room_without
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from orchestrator.tracking.tracker import Tracker
 
 
+@noticed()
 def run(
     sweep: Sweep,
     options: Options | None = None,
@@ -79,11 +81,12 @@ def run(
     holder = driver_of(store, sweep.name)
     if holder is not None:  # before any work; whoever comes later meets the lock
         raise SweepHeld(sweep.name, holder)
+    last = progress_of(store, sweep.name)  # before the ledger: another driver may run and end meanwhile
     planned, rows = plan_with_rows(sweep, ledger, options.retrain)
     todo = planned.evaluated.todo or (options.train and planned.counts()["todo"])
     if todo:
         _check_data(sweep, planned, audience)
-        for line in [] if options.retrain else no_longer_counted(sweep, planned, store):
+        for line in [] if options.retrain else no_longer_counted(sweep, planned, store, last):
             audience.warn(line)
     if options.track:
         reporting.tracking_place(store, options.uri)
@@ -91,7 +94,7 @@ def run(
         if not options.local:
             connect(sweep, options)
         ready(store, options.address, audience.warn)
-    with Lease(store, sweep.name) as lease, SweepLock(lease, audience.say):
+    with Lease(store, sweep.name) as lease, SweepLock(lease, audience.note):
         store.remove(stop_flag(sweep.name))
         store.remove_folder(cancel_flag(sweep.name, ""))
         name = f"sweeps/{sweep.name}/runs/{now().replace(':', '')}.yaml"
@@ -154,13 +157,13 @@ class _Driver:
             self.of.ledger,
             self._needed(),
             elsewhere=self._elsewhere,
-            say=audience.say,
+            say=audience.note,
             rule=sweep.rule,
         )
         feed = self._feed(shared)
         seeds = seeds_asked(sweep, self.planned.grid.points, rows)
-        counts = self.planned.counts(), sweep.metric, self.planned.evaluated.counts()
-        progress = Progress(sweep.name, *counts, seeds)
+        counts = self.planned.counts()
+        progress = Progress(sweep.name, counts, sweep.metric, self.planned.evaluated, seeds)
         progress.trains, progress.aside = self.of.options.train, shared.aside
         progress.recall(self.planned.jobs, rows)
         ran, tracker = not feed.exhausted, None
@@ -182,7 +185,7 @@ class _Driver:
         meter = meter_of(sweep, self.planned, self.of.ledger)
         limited = Budget(shared, trials, budget.hours, meter)
         policy = Policy(sweep.failures, partial(room_without, sweep.resources))
-        return Attempts(limited, policy, self.of.audience.say, shared.finished)
+        return Attempts(limited, policy, self.of.audience.note, shared.finished)
 
     def _dispatch(self, feed: Attempts, source: Feed, progress: Progress, rows: list[Row]) -> Tracker | None:
         """Run what is left, with everybody watching; the tracker of it. The rows are let go of."""

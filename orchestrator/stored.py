@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -62,7 +62,7 @@ def recorded(store: Store, name: str, text: str) -> dict[str, Any]:
     held = [job.key for job in planned.jobs if job.key in planned.status]
     rows = attach(ledger.read(held, planned.status, rule=planned.rule), planned.evaluated.jobs, ledger)
     seeds = seeds_asked(sweep, planned.grid.points, rows)
-    progress = Progress(name, planned.counts(), sweep.metric, planned.evaluated.counts(), seeds)
+    progress = Progress(name, planned.counts(), sweep.metric, planned.evaluated, seeds)
     progress.recall(planned.jobs, rows)
     for row in rows:
         if row.status == "failed":
@@ -112,15 +112,20 @@ def watch(
     return found
 
 
-def no_longer_counted(sweep: Sweep, planned: Plan, store: Store) -> list[str]:
+def no_longer_counted(sweep: Sweep, planned: Plan, store: Store, last: Mapping[str, Any] | None) -> list[str]:
     """A warning where the last run of the very same sweep held more trials as done than count today.
 
     Their rows stand in the ledger as they did, under keys that the sweep has no longer: a key holds the
     engine's contract, the data's content and the plugins.
+
+    Args:
+        planned: of the sweep. store: that it is planned against.
+        last: what :func:`progress_of` told before the sweep was planned, so that a driver that runs meanwhile
+            is not ahead of the plan: it hears of a row that stands.
     """
-    last, counts = progress_of(store, sweep.name), planned.counts()
-    if last is None or last["state"] in MOVING:  # one that runs is ahead of a plan made a moment ago
+    if last is None:
         return []
+    counts = planned.counts()
     gone = last["done"] - (counts["done"] - counts["pruned"])
     if gone <= 0 or store.get(f"sweeps/{sweep.name}/sweep.yaml") != sweep.text.encode():
         return []

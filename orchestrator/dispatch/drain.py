@@ -9,6 +9,33 @@ from contextlib import contextmanager
 from typing import Any
 
 
+class Notice:
+    """What SIGUSR1 does while a run has no trials: nothing, but that it is remembered."""
+
+    given = False
+
+    def __call__(self, number: int, frame: Any) -> None:
+        """The signal came."""
+        self.given = True
+
+
+@contextmanager
+def noticed() -> Iterator[None]:
+    """Around a whole run: notice does not end the process, and what came early is heard by :func:`draining`.
+
+    SIGUSR1 comes before the trials begin, or again when they have ended and their report is written. Outside
+    the main thread nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGUSR1, Notice())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 @contextmanager
 def draining(drain: Callable[[], None]) -> Iterator[None]:
     """Inside the block the first signal calls ``drain``, a second SIGINT or SIGTERM interrupts.
@@ -29,6 +56,8 @@ def draining(drain: Callable[[], None]) -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     before = {number: signal.signal(number, heard) for number in numbers}
     try:
+        if getattr(before[signal.SIGUSR1], "given", False):
+            drain()
         yield
     finally:
         for number, handler in before.items():

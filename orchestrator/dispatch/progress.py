@@ -8,12 +8,13 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from orchestrator.dispatch.standings import Standings
 from orchestrator.planning.cells import CellSeeds
+from orchestrator.planning.evaluations import Evaluated
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.records.lease import driver_of
 from orchestrator.records.provenance import now
@@ -34,11 +35,13 @@ class Progress:
 
     Args:
         name: of the sweep. counts: of its plan. metric: that the best cells are chosen by.
-        evaluations: counts of the plan's evaluations. seeds: that cells shall have; none where nobody knows.
+        looks: the plan's evaluations. seeds: that cells shall have; none where nobody knows.
 
     Attributes:
         state: ``running``, ``draining``, ``done``, ``stopped``, ``failed``.
-        aside: jobs that other drivers run now. resources: used and all of each kind, of Ray.
+        unevaluated: the plan's evaluations that have not ended; a search makes others too.
+        of_trial: how many of them each trial has while it is not done.
+        aside: jobs that other drivers run now, by key. resources: used and all of each kind, of Ray.
     """
 
     def __init__(
@@ -46,13 +49,16 @@ class Progress:
         name: str,
         counts: Mapping[str, int],
         metric: Metric,
-        evaluations: Mapping[str, int] | None = None,
+        looks: Evaluated | None = None,
         seeds: Sequence[int] = (),
     ) -> None:
         self.name, self.metric, self.seeds = name, metric, seeds
         self.diverged_before, self.pruned_before = counts.get("diverged", 0), counts.get("pruned", 0)
         self.trials, self.before = counts["trials"], counts["done"] - self.pruned_before
-        self.evaluations = dict(evaluations or {})
+        looks = looks or Evaluated()
+        self.evaluations = looks.counts()
+        self.unevaluated = {job.key for job in looks.todo}
+        self.of_trial = Counter(job.parent for job in looks.todo)
         self.evaluated: Counter[str] = Counter()
         self.trains = True
         self.states: Counter[str] = Counter()
@@ -60,7 +66,7 @@ class Progress:
         self.reasons: dict[str, dict[str, str]] = {}
         self.running: dict[str, Job] = {}
         self.evaluating: set[str] = set()
-        self.aside: Sized = ()
+        self.aside: Mapping[str, Job] = {}
         self.resources: dict[str, tuple[float, float]] = {}
         self.standings = Standings(metric.mode, seeds)
         self.labels: dict[str, dict[str, Any]] = {}
@@ -89,6 +95,7 @@ class Progress:
         self.running.pop(job.key, None)
         self.evaluating.discard(job.key)
         (self.states if job.evaluation is None else self.evaluated)[outcome.status] += 1
+        self.unevaluated.discard(job.key)
         if outcome.status != "stopped":
             self.recent.append(self.moved)
         if outcome.status == "failed":
@@ -143,18 +150,18 @@ class Progress:
         if not ended or self.first_start is None:
             return None
         trials = self.trials - self.done - self.states["failed"] - self.pruned if self.trains else 0
-        left = trials + self._unevaluated() - len(self.running) / 2
+        left = trials + len(self.unevaluated) - len(self.running) / 2
         rate = (ended + len(self.running) / 2) / (time.monotonic() - self.first_start)
         return max(0.0, left / rate)
 
     def waiting(self) -> int:
-        """Jobs that could begin here: trials, where any are trained, and evaluations of no other driver's."""
+        """Jobs that could begin here: trials, where any are trained, and planned evaluations, but for those
+        that another driver runs or whose trial it runs."""
         trials = self.counted()["waiting"] if self.trains else 0
-        return trials + (0 if self.aside else max(0, self._unevaluated() - len(self.evaluating)))
-
-    def _unevaluated(self) -> int:
-        """Evaluations that have not ended, of those that were planned at the start."""
-        return max(0, self.evaluations.get("todo", 0) - self.evaluated.total())
+        aside = list(self.aside.values())  # the dispatcher changes it meanwhile
+        busy = sum(key in self.unevaluated for key in [*self.evaluating, *(job.key for job in aside)])
+        held_up = sum(self.of_trial[job.key] for job in aside)
+        return trials + max(0, len(self.unevaluated) - busy - held_up)
 
     def rate(self) -> float | None:
         """Jobs that ended in a minute, over the last ones; None before the first."""
@@ -169,16 +176,17 @@ class Progress:
     def counted(self) -> dict[str, int]:
         """Trials by their state; each is in one."""
         running = len(self.running) - len(self.evaluating)
+        aside = sum(job.evaluation is None for job in list(self.aside.values()))
         diverged = self.diverged_before + self.states["diverged"]
         ended = self.done + self.states["failed"] + self.pruned
         return {
-            "waiting": max(0, self.trials - ended - running - len(self.aside)),
+            "waiting": max(0, self.trials - ended - running - aside),
             "running": running,
             "done": self.done - diverged,
             "diverged": diverged,
             "pruned": self.pruned,
             "failed": self.states["failed"],
-            "elsewhere": len(self.aside),
+            "elsewhere": aside,
         }
 
     def top(self, count: int = BEST) -> list[dict[str, Any]]:

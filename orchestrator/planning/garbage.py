@@ -25,14 +25,23 @@ def hasten() -> None:
 
 
 @contextmanager
-def imports() -> Iterator[None]:
-    """Inside, nothing is searched; what is there at the end is left alone for good."""
+def unsearched() -> Iterator[None]:
+    """Inside, nothing is searched; afterwards all is again as it was."""
+    was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if was:
+            gc.enable()
+
+
+@contextmanager
+def imports() -> Iterator[None]:
+    """Inside, nothing is searched; what is there at the end is left alone for good."""
+    with unsearched():
+        yield
         gc.freeze()
-        gc.enable()
 
 
 @contextmanager

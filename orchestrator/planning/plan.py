@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.planning import evaluations, preflight
 from orchestrator.planning.cells import Grid
 from orchestrator.planning.evaluations import Evaluated
 from orchestrator.planning.expand import expand
+from orchestrator.planning.garbage import unsearched
 from orchestrator.planning.job import Job
 from orchestrator.planning.jobs import held, jobs_of
 from orchestrator.planning.published import cells_of_published
@@ -85,19 +84,7 @@ def plan_with_rows(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> tuple
             return planned, rows
 
 
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the garbage collector, which would go again and again through all that a large plan keeps."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
-
-
-@_uncollected()
+@unsearched()  # the collector would go again and again through all that a large plan keeps
 def plan(sweep: Sweep, ledger: Ledger, retrain: bool = False) -> Plan:
     """Expand a sweep and look its keys up; no file of the ledger is read.
 

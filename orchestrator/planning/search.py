@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from orchestrator.planning.asked import Asked, satisfied
@@ -30,10 +30,6 @@ TRIES = 200
 FEW = 10
 """The same once that has happened, where each proposal is written to a disk or a database, and where it
 takes as long as a Gaussian process."""
-
-
-AGAIN_SECONDS = 30.0
-"""After which a study that did not answer is told again beside the trials; a new cell asks it at once."""
 
 
 @dataclass
@@ -71,8 +67,7 @@ class Search:
         self.open: dict[str, _Open] = {}
         self.used_up = False
         self.proposed: tuple[int, Point, Cell] | None = None
-        self.untold: deque[tuple[int, Result | None]] = deque()
-        self.refused = -math.inf
+        self.untold: deque[tuple[int, Result | None, str]] = deque()
         assert sweep.budget.trials is not None
         self.left = sweep.budget.trials - len(cells) * len(sweep.seeds)
         settings = {cell.key: dict(point.labels) for point, cell in zip(points, cells, strict=True)}
@@ -158,22 +153,21 @@ class Search:
         self._tell(one.number, self.values[cell])
 
     def _tell(self, number: int, result: Result | None) -> None:
-        self.untold.append((number, result))
-        if self.open and time.monotonic() - self.refused < AGAIN_SECONDS:
-            return  # the dispatcher waits meanwhile
-        try:
+        """Tell a study that answers; one that refused is told before the next proposal, or at the end."""
+        refused = bool(self.untold)
+        self.untold.append((number, result, ""))
+        if refused and self.open:
+            return  # a refusal may take seconds, in which the dispatcher waits
+        with suppress(OSError):
             self._tell_all()
-        except OSError:
-            self.refused = time.monotonic()
 
     def _tell_all(self) -> None:
         while self.untold:
             self.study.tell(*self.untold[0])
             self.untold.popleft()
-        self.refused = -math.inf
 
     def _ask(self) -> None:
-        """Begin a new cell, the one that could not be begun before first."""
+        """Begin a new cell; what could not be told or begun before comes first."""
         self._tell_all()
         self.proposed = self.proposed or self._proposal()
         if self.proposed is None:
@@ -201,8 +195,8 @@ class Search:
     def _repeat(self, number: int, settings: Settings, cell: Cell) -> None:
         """A proposal that is a known cell: what it came to, a failure while it is under way."""
         self.seen.add(name_of(settings))
-        self.study.mark(number, cell.key)
-        self._tell(number, self.values[cell.key])
+        self.untold.append((number, self.values[cell.key], cell.key))
+        self._tell_all()
 
     def _begin(self, number: int, point: Point, cell: Cell) -> None:
         """Write a cell down and queue its seeds; what an outage interrupts can be done again."""

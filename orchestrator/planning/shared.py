@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -16,7 +17,10 @@ from orchestrator.records.row import Row
 from orchestrator.records.table import R, Table
 
 LOOK_SECONDS = 1.0
-"""Time between two looks at the jobs that other drivers have."""
+"""Time between two looks at the jobs that other drivers have; a store that refused is left alone as long."""
+
+REST = 5
+"""The same in times of what the refusal took, where that is longer: the dispatcher's loop waited for it."""
 
 WEIGHTS = {
     "none": (),
@@ -40,6 +44,7 @@ class Shared:
         needed: whether a trial's weights are needed, so that a row alone does not do.
         elsewhere: told how a job of this feed ended that this driver has not run.
         say: given a line when another driver is waited for. rule: digest of the sweep's scheduler.
+        clock: seconds since any moment.
 
     Attributes:
         aside: jobs that other drivers have, by key.
@@ -54,12 +59,13 @@ class Shared:
         elsewhere: Callable[[Job, Outcome], None] | None = None,
         say: Callable[[str], None] | None = None,
         rule: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.feed, self.claims, self.ledger = feed, claims, ledger
         self.needed, self.elsewhere, self.say = needed, elsewhere, say
-        self.rule = rule
+        self.rule, self.clock = rule, clock
         self.aside: dict[str, Job] = {}
-        self._looked, self._away = 0.0, False
+        self._due, self._away = -math.inf, False
         self._told: set[str] = set()
         self._retrained: set[str] = set()
 
@@ -75,8 +81,8 @@ class Shared:
 
     def next(self) -> Job | None:
         """The next job that no other driver has; those set aside are looked at again first."""
-        if (self.aside or self._away) and time.monotonic() - self._looked > LOOK_SECONDS:
-            self._looked, self._away = time.monotonic(), False
+        if (self.aside or self._away) and self.clock() > self._due:
+            self._due, self._away = self.clock() + LOOK_SECONDS, False
             for waiting in list(self.aside.values()):
                 if not self._away and self._claimed(waiting):
                     return waiting
@@ -87,10 +93,11 @@ class Shared:
 
     def _given(self) -> Job | None:
         """The next job of the feed within; none while a store is away that it writes to."""
+        began = self.clock()
         try:
             return self.feed.next()
         except OSError as error:
-            self._wait_for_store(error)
+            self._wait_for_store(error, began)
             return None
 
     def end_trials(self) -> bool:
@@ -110,11 +117,12 @@ class Shared:
     def _claimed(self, job: Job) -> bool:
         """Whether a job is to be given now; otherwise it is set aside, or is done."""
         self.aside[job.key] = job
+        began = self.clock()
         try:
             holder = self.claims.take(job.key)
             outcome = self.finished(job) if holder is None else None
         except OSError as error:
-            self._wait_for_store(error)
+            self._wait_for_store(error, began)
             return False
         if holder is not None:
             self._wait_for(holder)
@@ -157,8 +165,10 @@ class Shared:
             self.say(f"{holder}{of} runs trials of this sweep; they are waited for, not run twice")
         self._told.add(holder.id)
 
-    def _wait_for_store(self, error: OSError) -> None:
-        self._away = True
+    def _wait_for_store(self, error: OSError, began: float) -> None:
+        """Leave a store or a study alone for a while; where packets are swallowed a refusal takes seconds."""
+        refused = self.clock()
+        self._away, self._due = True, refused + max(LOOK_SECONDS, REST * (refused - began))
         if "store" not in self._told:
             text = "the store does not answer (%s); no job is given until it does"
             logging.getLogger("perturb").warning(text, error)

@@ -97,12 +97,17 @@ class Study:
         with self._asking():
             self._attribute(number, {CELL: cell})
 
-    def tell(self, number: int, result: Result | None) -> None:
-        """What a trial's cell came to: the mean over its seeds, a failure where there is none."""
+    def tell(self, number: int, result: Result | None, cell: str = "") -> None:
+        """What a trial's cell came to: the mean over its seeds, a failure where there is none.
+
+        Args:
+            number: of the trial. result: of its cell. cell: which it is, where the trial is not marked.
+        """
         from optuna.exceptions import UpdateFinishedTrialError
 
-        # told before by a call whose answer was lost
+        # told before by a call whose answer was lost: its first attribute is refused
         with answering(), suppress(UpdateFinishedTrialError):
+            self._attribute(number, {CELL: cell} if cell else {})
             self._tell(number, result)
 
     @contextmanager
@@ -132,12 +137,12 @@ class Study:
         if result is not None:
             self._attribute(number, attributes(self.sweep, result))
         if means is not None:
-            self.study.tell(number, list(means), skip_if_finished=True)
+            self.study.tell(number, list(means))
         elif result is not None and result.pruned:
             for epoch, value in self._reached(result).items():
                 self.storage.set_trial_intermediate_value(self._trial_id(number), epoch, value)
-            self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
-        else:
+            self.study.tell(number, state=TrialState.PRUNED)
+        else:  # a result that is not known has no attributes
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _reached(self, result: Result) -> dict[int, float]:

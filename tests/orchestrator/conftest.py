@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -75,6 +77,15 @@ def build_rows(points: list[Point], seeds: tuple[int, ...] = (0, 1), epochs: int
         for i, cell in enumerate(cells)
         for seed in seeds
     ]
+
+
+@pytest.fixture(autouse=True)
+def _collector() -> Iterator[None]:
+    """What a command sets in its own process lasts no longer than the test that runs it in this one."""
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    atexit.unregister(gc.freeze)
 
 
 @pytest.fixture

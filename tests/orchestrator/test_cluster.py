@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
+from tests.orchestrator.chaos.drivers import cluster
 
 CLUSTER = """
 import sys
@@ -46,18 +47,14 @@ def test_code_plugins_and_data_reach_the_nodes(tmp_path: Path) -> None:
         "PERTURB_DATA": str(tmp_path / "data"),
         "PYTHONPATH": str(root),
     }
-    with subprocess.Popen(
-        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=node, cwd=tmp_path,
-    ) as cluster:  # fmt: skip
-        assert cluster.stdout is not None
-        address = cluster.stdout.readline().strip()
+    with cluster(CLUSTER, tmp_path, env=node) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
         run = subprocess.run(
             [sys.executable, "-m", "orchestrator.cli", "run", "remote.yaml", "--store", "results",
              "--address", address, "--no-track"],
             env=driver, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
         )  # fmt: skip
-        cluster.communicate("", timeout=60)
     assert run.returncode == 0, run.stderr + run.stdout
     assert list(Ledger(Store(tmp_path / "results")).index().values()) == ["completed"] * 2
     assert list((tmp_path / "node-cache/data").glob("filed-*.arrow")), "the node was sent the data"

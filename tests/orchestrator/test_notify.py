@@ -19,6 +19,7 @@ from orchestrator.dispatch.progress import Progress
 from orchestrator.driver import run
 from orchestrator.notify import Notifier, Webhook, try_out, webhook_of
 from orchestrator.options import Options
+from orchestrator.planning.evaluations import Evaluated
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.sweepfile.notify import VARIABLE, Notify
 from orchestrator.sweepfile.parts import Metric
@@ -140,20 +141,26 @@ def test_a_stall_is_told_once_until_something_moves(host: Host) -> None:
 
 @pytest.mark.parametrize(
     ("state", "aside", "trains", "told"),
-    [("running", 0, True, ["s stalled: nothing runs, 5 jobs have waited for 60 minutes"]),
-     ("running", 0, False, ["s stalled: nothing runs, 3 jobs have waited for 60 minutes"]),
-     ("running", 2, True, []), ("draining", 0, True, [])],
+    [("running", "", True, ["s stalled: nothing runs, 5 jobs have waited for 60 minutes"]),
+     ("running", "", False, ["s stalled: nothing runs, 3 jobs have waited for 60 minutes"]),
+     ("running", "a", True, ["s stalled: nothing runs, 2 jobs have waited for 60 minutes"]),
+     ("running", "ab", True, []), ("draining", "", True, [])],
 )  # fmt: skip
 def test_jobs_that_wait_while_nothing_runs_are_a_stall(
-    host: Host, state: str, aside: int, trains: bool, told: list[str]
+    host: Host, state: str, aside: str, trains: bool, told: list[str]
 ) -> None:
-    """Two trials, unless only evaluations are asked for, and three evaluations, which may need those."""
+    """Two trials, unless only evaluations are asked for, two evaluations of the first and one of the second;
+    another driver may run the trials."""
     notifier = Notifier(Notify(stalled_minutes=10), Webhook(host.url), "val.accuracy")
     notifier.begun("s", {}, {})
-    counts = {"evaluations": 4, "done": 1, "failed": 0, "impossible": 0, "todo": 3}
-    progress = Progress("s", {"trials": 2, "done": 0}, Metric(), counts)
+    looks = {
+        key: Job(key, "c", 0, {}, parent=key[0], evaluation={"label": "e"}) for key in ("a1", "a2", "b1")
+    }
+    waits = Evaluated(tuple(looks.values()), dict.fromkeys(looks, "waits"))
+    progress = Progress("s", {"trials": 2, "done": 0}, Metric(), waits)
     progress.trains = trains
-    progress.state, progress.aside, progress.moved = state, range(aside), progress.moved - 3600
+    progress.aside = {key: Job(key, "c", 0, {}) for key in aside}
+    progress.state, progress.moved = state, progress.moved - 3600
     notifier.progress(progress)
     notifier.webhook.close()
     assert [one["text"] for one in host.messages] == told

@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from orchestrator import api
+from orchestrator.cli import app
+from orchestrator.dispatch.progress import progress_of
 from orchestrator.driver import run
 from orchestrator.options import Options
+from orchestrator.planning.plan import plan, plan_with_rows
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
 from orchestrator.stored import MOVING, no_longer_counted, standing, watch
@@ -62,8 +66,8 @@ def test_what_a_change_of_the_engine_leaves_behind_is_told(
     store = Store(tmp_path)
 
     def told(**changes: Any) -> list[str]:
-        sweep = sweep_of(seeds=2, **changes)
-        return no_longer_counted(sweep, api.plan(sweep, str(tmp_path)), store)
+        sweep, last = sweep_of(seeds=2, **changes), progress_of(store, "small")
+        return no_longer_counted(sweep, api.plan(sweep, str(tmp_path)), store, last)
 
     assert told() == []
     monkeypatch.setattr("engine.identity.CONTRACT", 99)
@@ -80,16 +84,39 @@ def test_what_a_change_of_the_engine_leaves_behind_is_told(
     assert told() == []
 
 
-def test_a_driver_that_is_ahead_of_a_plan_has_lost_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_sweep_that_goes_on_while_it_is_planned_has_lost_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    ran(str(tmp_path))
-    sweep, store = sweep_of(seeds=2), Store(tmp_path)
-    planned = api.plan(sweep, str(tmp_path / "nothing"))
-    assert no_longer_counted(sweep, planned, store)
-    found = json.loads(store.get("sweeps/small/progress.json") or b"") | {"state": "running"}
-    monkeypatch.setattr("orchestrator.stored.progress_of", lambda *about: found)
-    assert no_longer_counted(sweep, planned, store) == []
+    """What its driver tells at its end is no more than the ledger holds, and more than the plan counts."""
+    file, place = tmp_path / "small.yaml", str(tmp_path / "store")
+    axes = {"method.epsilon": [1, 5], "method.p": [0, 0.5]}
+    file.write_text(json.dumps({"name": "small", "trial": TRIAL, "axes": axes}))
+    sweep, options = api.load(file), Options(place, local=True, track=False)
+    run(api.load(file, ["budget.trials=1"]), options)
+    name, planning = {
+        "plan": ("orchestrator.planning.plan.plan", plan),
+        "run": ("orchestrator.driver.plan_with_rows", plan_with_rows),
+    }[command]
+    left: list[Any] = [sweep]
+
+    def slow(*words: Any) -> Any:
+        planned = planning(*words)
+        while left:
+            assert run(left.pop(), options).counts["done"] == 3
+        return planned
+
+    monkeypatch.setattr(name, slow)
+    if command == "plan":
+        done = CliRunner().invoke(app, ["plan", str(file), "--store", place])
+        assert done.exit_code == 0, done.output
+        said = done.output
+    else:
+        out = StringIO()
+        assert run(sweep, options, Console(file=out, width=300)).counts["done"] == 3
+        said = out.getvalue()
+    assert left == []
+    assert "do not count" not in said
 
 
 def test_a_cell_that_lacks_a_seed_is_shown_as_such(tmp_path: Path) -> None:

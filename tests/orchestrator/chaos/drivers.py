@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +138,17 @@ def _perturb(folder: Path, words: Sequence[str], settings: dict[str, str], outpu
 
 
 @contextlib.contextmanager
-def cluster(script: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that runs a script which starts a cluster, says so, and ends it at the end of its input."""
-    settings = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+def cluster(
+    script: str, folder: Path, *words: str, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs a script which starts a cluster, says so, and ends it at the end of its input.
+
+    Args:
+        folder: that it runs in. words: for the script. env: its environment; ours with our packages if None.
+    """
+    settings = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])} if env is None else env
     with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", script, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env=settings, cwd=folder,
     ) as process:  # fmt: skip
         yield process

@@ -20,9 +20,13 @@ from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
 nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
 print(cluster.address, *(node.node_id for node in nodes), flush=True)
-for line in sys.stdin:
-    cluster.remove_node(nodes[int(line)], allow_graceful=False)
-    print("removed", flush=True)
+for order, number in map(str.split, sys.stdin):
+    if order == "add":
+        nodes.append(cluster.add_node(num_cpus=int(number)))
+        print(nodes[-1].node_id, flush=True)
+    else:
+        cluster.remove_node(nodes[int(number)], allow_graceful=False)
+        print("removed", flush=True)
 cluster.shutdown()
 """
 
@@ -36,10 +40,19 @@ class Nodes:
 
     def remove(self, number: int) -> None:
         """Kill a node's raylet, and all that runs on it with it."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{number}\n")
-        self.process.stdin.flush()
+        self._order(f"remove {number}")
         assert self._answer() == "removed\n"
+
+    def add(self, cpus: int) -> str:
+        """Another node; its id."""
+        self._order(f"add {cpus}")
+        self.ids.append(self._answer().strip())
+        return self.ids[-1]
+
+    def _order(self, words: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{words}\n")
+        self.process.stdin.flush()
 
     def _answer(self) -> str:
         assert self.process.stdout is not None
@@ -145,3 +158,17 @@ def test_the_last_node_that_trials_fit_on_is_not_left_out(tmp_path: Path, nodes:
     with Driver(tmp_path, "run", file, "--address", nodes.address, "--no-track") as driver:
         assert driver.wait() == 1, driver.text
     assert "2 failures in a row on a node that the trials cannot do without" in driver.text
+
+
+def test_a_gang_is_on_one_node_where_it_fits(tmp_path: Path, nodes: Nodes) -> None:
+    """There is room for one worker elsewhere, and for both on one node: their sums cross no network."""
+    log, wide = tmp_path / "began", nodes.add(2)
+    file = sweep_file(tmp_path, {"a": [f"log:{log}", "report:0.5"]}, resources={"workers": 2})
+    try:
+        with Driver(tmp_path, "run", file, "--address", nodes.address, "--no-track") as driver:
+            assert driver.wait() == 0, driver.text
+    finally:
+        nodes.remove(nodes.ids.index(wide))
+    assert places(log) == [wide] * 2, "both ranks"
+    (row,) = verified(tmp_path, file, tracked=False)
+    assert row.workers == 2

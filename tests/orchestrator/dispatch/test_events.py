@@ -14,7 +14,7 @@ from orchestrator.dispatch.events import Events
 from orchestrator.driver import evaluate, run
 from orchestrator.options import Options
 from orchestrator.planning.job import Job, Outcome
-from tests.orchestrator.sweeps import breaking, probing, sweep_of
+from tests.orchestrator.sweeps import breaking, probing, scripted, sweep_of
 
 FIELDS = {
     "sweep_started": {"cells", "points", "trials", "done", "failed", "todo", "diverged", "pruned",
@@ -123,3 +123,14 @@ def test_a_reader_that_went_away_costs_nothing() -> None:
     stream = StringIO()
     stream.close()
     Events(stream).warning("nobody hears it")
+
+
+def test_why_a_sweep_ends_early_is_told_to_programs(tmp_path: Path) -> None:
+    out = StringIO()
+    sweep = scripted(*[["raise:boom", f"report:{i}"] for i in range(6)])
+    run(sweep, Options(str(tmp_path), local=True, track=False), None, Events(out))
+    found = read(out)
+    check(found)
+    (told,) = [one["message"] for one in found if one["event"] == "warning"]
+    assert "Traceback" in told
+    assert told.endswith("no further trial is started")

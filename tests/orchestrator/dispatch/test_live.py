@@ -42,7 +42,8 @@ def large() -> Progress:
         told.finished(job(i), Outcome(job(i).key, status, failure, said, best))  # type: ignore[arg-type]
     for i in range(700, 708):
         told.started(job(i))
-    told.aside, told.resources = range(12), {"CPU": (15.5, 16.0), "GPU": (8.0, 8.0)}
+    told.aside = {f"elsewhere {i}": job(i) for i in range(12)}
+    told.resources = {"CPU": (15.5, 16.0), "GPU": (8.0, 8.0)}
     return told
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -15,6 +16,7 @@ from orchestrator.dispatch import pulse as pulse_module
 from orchestrator.dispatch.live import View, duration, line, words
 from orchestrator.dispatch.progress import Progress
 from orchestrator.dispatch.pulse import Pulse
+from orchestrator.planning.evaluations import Evaluated
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.parts import Metric
@@ -24,6 +26,10 @@ COUNTS = {"trials": 10, "done": 2}
 
 def job(key: str, cell: str = "c", **labels: object) -> Job:
     return Job(key, cell, ord(key), {}, labels=dict(labels))
+
+
+def looking(key: str, trial: str = "a") -> Job:
+    return Job(key, "c", 0, {}, parent=trial, evaluation={"name": "e", "label": "mine"})
 
 
 def scored(key: str, value: float) -> Outcome:
@@ -53,16 +59,64 @@ def test_counts(progress: Progress) -> None:
 
 
 def test_waiting_with_evaluations_that_were_not_planned() -> None:
-    """A search plans neither its trials' evaluations nor those of its cells to come."""
-    counts = {"evaluations": 0, "done": 0, "failed": 0, "impossible": 0, "todo": 0}
-    told = Progress("s", {"trials": 3, "done": 0}, Metric(), counts)
-    looking = Job("e", "c", 0, {}, parent="a", evaluation={"name": "e", "label": "mine"})
-    for one in (job("a"), looking):
+    """A search plans the evaluations of cells of before, not those of its cells to come."""
+    told = Progress("s", {"trials": 3, "done": 0}, Metric(), Evaluated((looking("p"),), {"p": "waits"}))
+    for one in (job("a"), looking("e")):
         told.started(one)
         told.finished(one, scored(one.key, 0.5))
-    assert told.waiting() == 2
+    assert told.waiting() == 3, "two trials and the planned evaluation"
     told.started(job("b"))
+    assert told.waiting() == 2
+    told.started(looking("f", "b"))
+    assert told.waiting() == 2
+    told.started(looking("p"))
     assert told.waiting() == 1
+    told.again(looking("p"), Outcome("p", "again"))
+    assert told.waiting() == 2
+    told.finished(looking("p"), scored("p", 0.5))
+    assert told.waiting() == 1
+
+
+@pytest.mark.parametrize(
+    ("aside", "elsewhere", "waiting"),
+    [
+        ([], 0, 6),
+        ([job("a")], 1, 3),
+        ([job("a"), job("b")], 2, 1),
+        ([looking("ea")], 0, 5),
+        ([looking("other")], 0, 6),
+        ([job("b"), looking("ea")], 1, 3),
+    ],
+)
+def test_what_another_driver_runs_is_counted_by_kind(aside: list[Job], elsewhere: int, waiting: int) -> None:
+    """Three trials, two evaluations of the first and one of the second; none of these can begin elsewhere."""
+    looks = Evaluated(
+        (looking("ea"), looking("fa"), looking("eb", "b")), {"ea": "waits", "fa": "failed", "eb": "waits"}
+    )
+    told = Progress("s", {"trials": 3, "done": 0}, Metric(), looks)
+    told.aside = {one.key: one for one in aside}
+    assert told.waiting() == waiting
+    counted = told.snapshot()["states"]
+    assert (counted["elsewhere"], counted["waiting"]) == (elsewhere, 3 - elsewhere)
+
+
+def test_what_other_drivers_run_changes_while_it_is_counted() -> None:
+    """The pulse counts in its own thread what the dispatcher puts aside and takes back."""
+    aside: dict[str, Job] = {}
+
+    class Moving(Job):
+        def __getattribute__(self, name: str) -> Any:
+            aside.setdefault("b", job("b"))  # the dispatcher's turn
+            return super().__getattribute__(name)
+
+    told = Progress("s", {"trials": 3, "done": 0}, Metric())
+    told.aside, moving = aside, Moving("a", "c", 0, {})
+    told.trains = False
+    for count in (told.counted, told.waiting):
+        aside.clear()
+        aside["a"] = moving
+        count()
+        assert set(aside) == {"a", "b"}
 
 
 def test_the_best_cell_is_by_the_mean_over_seeds(progress: Progress) -> None:
@@ -84,12 +138,13 @@ def test_eta_leaves_the_start_out(progress: Progress, monkeypatch: pytest.Monkey
 
 
 def test_evaluations_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = {"evaluations": 4, "done": 1, "failed": 0, "todo": 3, "impossible": 0}
+    asked = Evaluated(
+        tuple(map(looking, "defg")), {"d": "completed", "e": "waits", "f": "waits", "g": "waits"}
+    )
     told = Progress("s", COUNTS, Metric(), asked)
-    looking = Job("e", "c", 0, {}, parent="a", evaluation={"name": "e", "label": "e"})
-    for status in ("completed", "failed"):
-        told.started(looking)
-        told.finished(looking, Outcome("e", status, "error" if status == "failed" else None))  # type: ignore[arg-type]
+    for one, status in ((looking("e"), "completed"), (looking("f"), "failed")):
+        told.started(one)
+        told.finished(one, Outcome(one.key, status, "error" if status == "failed" else None))  # type: ignore[arg-type]
     shown = told.snapshot()
     assert (shown["done"], shown["failed"]) == (2, 0)
     assert shown["evaluations"] == {"evaluations": 4, "done": 2, "failed": 1, "impossible": 0}

@@ -311,7 +311,7 @@ def test_what_is_judged_by_an_evaluation_is_refused() -> None:
 
 def test_a_population_is_refused() -> None:
     rule = {"name": "pbt", "mutate": {"method.epsilon": {"uniform": [0, 9]}}}
-    with pytest.raises(InputError, match="scheduler.name: 'pbt' is not legal: another one, or none"):
+    with pytest.raises(InputError, match=r"scheduler\.name: 'pbt' is not legal: another one, or none"):
         simulate(grid(4, scheduler=rule), 2)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.orchestrator.chaos.drivers import cluster
+
 CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
@@ -77,12 +79,9 @@ def test_a_cluster_of_three(tmp_path: Path) -> None:
             check=False,
         )  # fmt: skip
 
-    with subprocess.Popen(
-        [sys.executable, "-c", CLUSTER, str(other)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=node, cwd=tmp_path,
-    ) as cluster:  # fmt: skip
-        assert cluster.stdout is not None
-        address, lost = cluster.stdout.readline().split()
+    with cluster(CLUSTER, tmp_path, str(other), env=node) as process:
+        assert process.stdout is not None
+        address, lost = process.stdout.readline().split()
         convert = "from engine.data.store import *; from engine.data.digits import Config; "
         assert call("-c", f"{convert}open_data(Config(name='digits'))").returncode == 0
         (converted,) = (tmp_path / "cache/data").glob("*.arrow")
@@ -91,7 +90,6 @@ def test_a_cluster_of_three(tmp_path: Path) -> None:
         sweep = ("-m", "orchestrator.cli", "doctor", "small.yaml", "--address", address)
         first = call(*sweep, "--store", "results", "--no-track", "--json")
         losing = call("-c", LOSING, address, lost)
-        cluster.communicate("", timeout=60)
     assert first.returncode == 1, first.stderr + first.stdout
     results = json.loads(first.stdout)
     bad = [r for r in results if r["status"] == "fail"]

@@ -3,14 +3,15 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from orchestrator.planning.garbage import SELDOM, USUAL, imports, settled
+from orchestrator.planning.garbage import SELDOM, USUAL, hasten, imports, settled, unsearched
 
 
 def test_what_is_there_is_left_alone_for_as_long() -> None:
-    before, rates = gc.get_freeze_count(), gc.get_threshold()
+    before = gc.get_freeze_count()
     gc.set_threshold(*SELDOM)
     during = []
 
@@ -21,11 +22,28 @@ def test_what_is_there_is_left_alone_for_as_long() -> None:
 
     with pytest.raises(KeyError):
         fails()
-    after = gc.get_threshold()
-    gc.set_threshold(*rates)
     assert during[0][0] > before
-    assert (during[0][1], after) == (USUAL, SELDOM)
+    assert (during[0][1], gc.get_threshold()) == (USUAL, SELDOM)
     assert gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize("block", [unsearched, imports])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_afterwards_as_it_was(block: Any, enabled: bool) -> None:
+    def fails() -> None:
+        with block():
+            assert not gc.isenabled()
+            raise KeyError
+
+    try:
+        if not enabled:
+            gc.disable()
+        with pytest.raises(KeyError):
+            fails()
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 def test_what_is_imported_is_left_alone_for_good() -> None:
@@ -35,11 +53,18 @@ def test_what_is_imported_is_left_alone_for_good() -> None:
         with imports():
             many: list[list[int]] = [[] for _ in range(10_000)]
         assert searched == []
-        assert gc.isenabled()
         assert gc.get_freeze_count() > len(many)
     finally:
         gc.callbacks.pop()
         gc.unfreeze()
+
+
+@pytest.mark.parametrize("time", ["first", "second"])
+def test_what_a_command_sets_lasts_no_longer_than_its_test(time: str) -> None:
+    """Whatever test runs a command in the tests' own process."""
+    assert gc.get_threshold() == USUAL
+    hasten()
+    assert gc.get_threshold() == SELDOM
 
 
 def test_a_command_is_not_searched_at_its_end() -> None:

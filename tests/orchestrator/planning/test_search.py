@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import math
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from engine.config import Trial
 from engine.identity import canonical
 from orchestrator.planning.job import Job, Outcome
 from orchestrator.planning.plan import plan
-from orchestrator.planning.results import known
+from orchestrator.planning.results import Result, known
 from orchestrator.planning.search import Search
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
@@ -44,6 +46,40 @@ def run_all(search: Search, ledger: Ledger | None = None, at_most: int = 1000) -
         if job is not None:
             jobs.append(job)
             finish(search, job, ledger)
+    return jobs
+
+
+def run_through_outages(
+    search: Search, ledger: Ledger, place: object, name: str, every: int, answered: bool = False
+) -> list[Job]:
+    """As :func:`run_all`, while calls fail that a search makes when it is asked: the first of every so many.
+
+    Args:
+        place, name: what is called. answered: a call that fails is carried out, and only its answer is lost.
+    """
+    well, calls, jobs = getattr(place, name), count(), list[Job]()
+
+    def flaky(*words: Any, **more: Any) -> Any:
+        fails = next(calls) % every == 0
+        answer = None if fails and not answered else well(*words, **more)
+        if fails:
+            raise OSError("away")
+        return answer
+
+    for _ in range(200):
+        if search.exhausted:
+            break
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(place, name, flaky)
+            try:
+                job = search.next()
+            except OSError:
+                continue
+        assert job is not None
+        jobs.append(job)
+        finish(search, job, ledger)
+    assert search.exhausted
+    assert next(calls), "the first of them failed"
     return jobs
 
 
@@ -300,38 +336,18 @@ def test_rows_outside_the_space_are_not_expanded(ledger: Ledger, monkeypatch: py
 
 
 @pytest.mark.parametrize("where", ["write", "read", "ask", "mark"])
-def test_an_outage_loses_no_cell(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_an_outage_loses_no_cell(ledger: Ledger, where: str) -> None:
     """Each of these fails at every second call; one who asks again gets the same cells as without outages."""
     calms = Search(searching(6, seeds=2), Ledger(Store(Path(ledger.store.location) / "calm")))
     expected = [(job.cell, job.seed) for job in run_all(calms, calms.ledger)]
-    search, calls = Search(searching(6, seeds=2), ledger), 0
+    search = Search(searching(6, seeds=2), ledger)
     place, name = {
         "write": (search.asked.store, "put"),
         "read": (search.ledger, "read"),
         "ask": (search.study, "propose"),
         "mark": (search.study, "mark"),
     }[where]
-    well = getattr(place, name)
-
-    def flaky(*words: Any, **more: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls % 2:
-            raise OSError("away")
-        return well(*words, **more)
-
-    jobs: list[Job] = []
-    while not search.exhausted:
-        with monkeypatch.context() as patch:
-            patch.setattr(place, name, flaky)
-            try:
-                job = search.next()
-            except OSError:
-                continue
-        assert job is not None
-        jobs.append(job)
-        finish(search, job, ledger)
-    assert calls > 2
+    jobs = run_through_outages(search, ledger, place, name, every=2)
     assert [(job.cell, job.seed) for job in jobs] == expected
     written = ledger.store.get("sweeps/small/points.json")
     assert written is not None
@@ -369,40 +385,33 @@ def test_what_a_study_was_not_told_is_told_later(ledger: Ledger, monkeypatch: py
         "get_all_trials",
     ],
 )
-def test_an_outage_in_the_middle_of_an_ask(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, name: str, answered: bool
-) -> None:
+def test_an_outage_in_the_middle_of_an_ask(ledger: Ledger, name: str, answered: bool) -> None:
     """The point to try first is tried, and no trial is left under way."""
     point = {"method.p": 0.25, "method.epsilon": 2.0, "method.steps": 2}
-    search, calls = Search(searching(4, try_first=[point]), ledger), 0
-    well = getattr(search.study.storage, name)
-
-    def flaky(*words: Any, **more: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls % 3 == 1:
-            if answered:
-                well(*words, **more)
-            raise OSError("away")
-        return well(*words, **more)
-
-    jobs: list[Job] = []
-    for _ in range(100):
-        if search.exhausted:
-            break
-        with monkeypatch.context() as patch:
-            patch.setattr(search.study.storage, name, flaky)
-            try:
-                job = search.next()
-            except OSError:
-                continue
-        assert job is not None
-        jobs.append(job)
-        finish(search, job, ledger)
-    assert calls, "the first of them failed"
+    search = Search(searching(4, try_first=[point]), ledger)
+    jobs = run_through_outages(search, ledger, search.study.storage, name, 3, answered)
     assert jobs[0].labels == point
     assert len({job.cell for job in jobs}) == 4
     assert [trial.state.name for trial in search.study.trials] == ["COMPLETE"] * 4
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["call lost", "answer lost"])
+@pytest.mark.parametrize("every", [5, 6, 7])
+@pytest.mark.parametrize("name", ["set_trial_user_attr", "set_trial_state_values"])
+def test_an_outage_while_a_known_cell_is_proposed(
+    ledger: Ledger, name: str, every: int, answered: bool
+) -> None:
+    """Its trial is told what the cell came to, whichever of the calls is lost that this takes."""
+    space = {"method.steps": {"int": [1, 3]}, "epochs": {"int": [1, 2]}}
+    search = Search(searching(6, search=space), ledger)
+    jobs = run_through_outages(search, ledger, search.study.storage, name, every, answered)
+    assert len({job.cell for job in jobs}) == 6
+    trials = search.study.trials
+    assert len(trials) > 6, "some cells were proposed again"
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    assert {(trial.user_attrs["cell"], trial.value) for trial in trials} == {
+        (job.cell, score(job)) for job in jobs
+    }
 
 
 def test_a_study_that_is_away_is_not_asked_at_every_end(
@@ -418,24 +427,33 @@ def test_a_study_that_is_away_is_not_asked_at_every_end(
         raise OSError("away")
 
     monkeypatch.setattr(search.study, "tell", away)
-    for job in jobs[:4]:
+    for job in jobs[:5]:
         finish(search, job, ledger)
     assert len(asked) == 1
-    monkeypatch.setattr("orchestrator.planning.search.AGAIN_SECONDS", 0)
-    finish(search, jobs[4], ledger)
-    assert len(asked) == 2
-    monkeypatch.setattr("orchestrator.planning.search.AGAIN_SECONDS", 30)
+    assert search.note.startswith("the study does not answer and lacks 5 cells")
     monkeypatch.setattr(search.study, "tell", well)
     finish(search, jobs[5], ledger)
     assert search.note == "", "at the end it is asked whatever was before"
     assert [trial.state.name for trial in search.study.trials] == ["COMPLETE"] * 6
 
 
-def test_a_failed_cell_told_by_a_call_whose_answer_was_lost(ledger: Ledger) -> None:
-    search = Search(searching(1), ledger)
+@pytest.mark.parametrize("storage", ["memory", "sqlite:///optuna.db", "study.log"])
+@pytest.mark.parametrize(
+    ("result", "state"),
+    [
+        (None, "FAIL"),
+        (Result({0: (math.nan,)}), "FAIL"),
+        (Result({0: (math.nan,)}, ((1, 0.5),)), "PRUNED"),
+        (Result({0: (0.5,)}), "COMPLETE"),
+    ],
+)
+def test_a_cell_told_by_a_call_whose_answer_was_lost(
+    ledger: Ledger, storage: str, result: Result | None, state: str
+) -> None:
+    search = Search(searching(1, sampler={"storage": storage}), ledger)
     job = search.next()
     assert job is not None
     number = search.open[job.cell].number
     for _ in range(2):
-        search.study.tell(number, None)
-    assert [trial.state.name for trial in search.study.trials] == ["FAIL"]
+        search.study.tell(number, result)
+    assert [trial.state.name for trial in search.study.trials] == [state]

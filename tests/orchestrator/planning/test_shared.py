@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.planning import shared as module
 from orchestrator.planning.budget import Budget
 from orchestrator.planning.feed import Queue
 from orchestrator.planning.job import Job, Outcome
-from orchestrator.planning.shared import Shared
+from orchestrator.planning.shared import LOOK_SECONDS, REST, Shared
 from orchestrator.records.claims import Claims
 from orchestrator.records.evaluation import EvaluationRow
 from orchestrator.records.lease import Lease
@@ -35,9 +34,10 @@ def row(key: str, status: str = "completed") -> Row:
 
 
 class Driver:
-    """A feed over a queue, its claims, and what it heard."""
+    """A feed over a queue, its claims, and what it heard; its clock goes on when it is asked for a job."""
 
     def __init__(self, lease: Lease, *jobs: Job, done: tuple[str, ...] = ()) -> None:
+        self.now = 0.0
         self.heard: list[tuple[str, str]] = []
         self.said: list[str] = []
         self.queue = Queue(jobs, done)
@@ -45,9 +45,11 @@ class Driver:
         self.feed = Shared(
             self.queue, Claims(lease), self.ledger, lambda job: job.keep != "none",
             lambda job, outcome: self.heard.append((job.key, outcome.status)), self.said.append,
+            clock=lambda: self.now,
         )  # fmt: skip
 
-    def next(self) -> str | None:
+    def next(self, after: float = 2 * LOOK_SECONDS) -> str | None:
+        self.now += after
         found = self.feed.next()
         return found.key if found else None
 
@@ -59,8 +61,7 @@ class Driver:
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(module, "LOOK_SECONDS", -1.0)
+def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
@@ -238,3 +239,33 @@ def test_a_store_that_is_away_is_waited_for(
             assert not one.feed.exhausted
     assert sum("no job is given" in record.message for record in caplog.records) == 1
     assert [one.next(), one.next()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("refusing", ["the feed", "the claims"])
+@pytest.mark.parametrize(("seconds", "pause"), [(5.0, 5.0 * REST), (0.0, LOOK_SECONDS)])
+def test_a_refusal_that_takes_long_holds_the_dispatcher_up_seldom(
+    driver: Callable[..., Driver],
+    monkeypatch: pytest.MonkeyPatch,
+    refusing: str,
+    seconds: float,
+    pause: float,
+) -> None:
+    """It asks ten times a second; from one refusal to the next question the store is left alone."""
+    one, began, ended = driver(job("a"), job("b")), list[float](), list[float]()
+    place, name = (one.queue, "next") if refusing == "the feed" else (one.feed.claims, "take")
+
+    def away(*words: object) -> None:
+        began.append(one.now)
+        one.now += seconds
+        ended.append(one.now)
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, away)
+        while len(began) < 4:
+            assert one.next(after=0.1) is None
+            assert not one.feed.exhausted
+    rests = [after - before for before, after in zip(ended, began[1:], strict=False)]
+    assert rests == [pytest.approx(pause, abs=0.3)] * 3
+    assert one.next(after=pause - 0.3) is None, "it may be back, and is not asked"
+    assert [one.next(after=0.4), one.next(after=0.1)] == ["a", "b"]

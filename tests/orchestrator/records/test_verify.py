@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.records.compaction import compact
+from orchestrator.records.damage import Damage
 from orchestrator.records.ledger import Evaluations, Ledger
 from orchestrator.records.store import Store
 from orchestrator.records.verify import Verified, verify
@@ -21,6 +22,15 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
         found.write(row)
         found.evaluations.write(real_evaluation(row))
     return found
+
+
+def damage_of(ledger: Ledger, compacted: bool) -> tuple[Verified, Damage]:
+    """What is found, loose or in segments, and the one damage that is."""
+    if compacted:
+        compact(ledger)
+    found = verify(ledger)
+    (damage,) = found.damaged
+    return found, damage
 
 
 def test_a_sound_ledger(ledger: Ledger) -> None:
@@ -48,10 +58,7 @@ def test_a_row_that_contradicts_its_key(
 ) -> None:
     wrong = real_row(7, **changes)
     ledger.write(wrong)
-    if compacted:
-        compact(ledger)
-    found = verify(ledger)
-    (damage,) = found.damaged
+    found, damage = damage_of(ledger, compacted)
     assert problem in damage.problem
     assert (found.trials, damage.lost) == (3, 1)
     assert wrong.key not in Ledger(ledger.store).index()
@@ -75,10 +82,7 @@ def test_an_evaluation_that_contradicts_its_trial(
     wrong = replace(real_evaluation(trial), **({"contract": 1, "data_hash": trial.data_hash} | changes))
     ledger.evaluations.write(wrong)
     ledger.evaluations.write(replace(real_evaluation(real_row(8)), contract=5))
-    if compacted:
-        compact(ledger)
-    found = verify(ledger)
-    (damage,) = found.damaged
+    found, damage = damage_of(ledger, compacted)
     assert problem in damage.problem
     assert (found.evaluations, damage.lost) == (4, 1)
     assert wrong.key not in Ledger(ledger.store).evaluations.index()
