@@ -121,8 +121,8 @@ def test_no_flipped_bit_of_a_page_goes_unseen(tmp_path: Path, make_row: Make, pl
     rows = [make_row(f"c{i}", value=(i * 0.618) % 1) for i in range(20)]
     name = ledger.segments.put(Ledger.columns.table(rows))
     content = ledger.store.get(f"ledger/trials/segments/{name}") or b""
-    middle = page_of(content, group=0, column="history.list.element.key_value.value")
-    ledger.store.put(f"ledger/trials/segments/{name}", flipped(content, middle + 5 * place))
+    last = page_of(content, group=0, column="history.list.element.key_value.value")
+    ledger.store.put(f"ledger/trials/segments/{name}", flipped(content, last - 5 * place))
     assert Ledger(ledger.store).read(row.key for row in rows) == []
 
 
