@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from engine.errors import InputError, first_line
+from orchestrator.dispatch.thrifty import thrifty
 
 # Read when ray is imported. Under `uv run` Ray would start each worker by `uv run` in a copy of the working
 # folder, in an environment of its own that lacks what this one has.
@@ -58,8 +59,7 @@ def start_ray(address: str | None, cpus: int | None, packages: list[str], preloa
         if address is None:
             if preload:
                 os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
-                # Ray ends workers that wait for a second; a trial that finds none waits four for a new one,
-                # and where trials are shorter than that Tune gives it to another's worker again and again.
+                # Ray ends workers that wait for a second; a trial that finds none waits four for a new one.
                 os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
             # never one that happens to run here
             ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)
@@ -96,37 +96,22 @@ def begin_ray(cpus: int | None, preload: bool) -> Callable[[], None]:
 
 @contextmanager
 def prompt() -> Iterator[None]:
-    """Tune so that its first trial begins soon.
+    """Tune so that its first trial begins soon, and so that processes that are up stay up.
 
     Ray counts by whom its callbacks were made, for which it imports MLflow: a second before the first trial.
     And it gives Tune's actors some of the driver's environment, which the workers of a Ray that this process
-    started have anyhow; without it they are such as wait already.
-
-    And it gives a trial that waits for its own actor to start the actor of one that has just ended, and kills
-    the one that starts: where trials are shorter than the start of a process, again and again, so that the
-    slot never runs anything. Here such a trial waits; one whose actor has no resources yet does not.
+    started have anyhow; without it they are such as wait already. What more is changed is in
+    :mod:`orchestrator.dispatch.thrifty`.
     """
     import ray
     from ray.air._internal import usage
-    from ray.tune.execution import class_cache
-    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.execution import class_cache, tune_controller
 
-    reuse = getattr(TuneController, "_maybe_reuse_cached_actor", None)
-
-    def patient(controller: Any, trial: Any) -> Any:
-        own = controller._trial_to_actor.get(trial)
-        starts = own in controller._actor_manager._live_actors_to_ray_actors_resources
-        if reuse is None or (starts and trial not in controller._resetting_trials):
-            return False
-        return reuse(controller, trial)
-
-    wanted: list[tuple[Any, str, Any]] = [
-        (usage, "tag_callbacks", lambda callbacks: False),
-        (TuneController, "_maybe_reuse_cached_actor", patient),
-    ]
+    wanted: list[tuple[Any, str, Any]] = [(usage, "tag_callbacks", lambda callbacks: False)]
     if ray.get_runtime_context().gcs_address == _started:
         wanted += [(class_cache, "DEFAULT_ENV_VARS", {}), (class_cache, "ENV_VARS_TO_PROPAGATE", set())]
     wanted = [(place, name, value) for place, name, value in wanted if hasattr(place, name)]
+    wanted += thrifty(tune_controller)
     before = [(place, name, getattr(place, name)) for place, name, _ in wanted]
     try:
         for place, name, value in wanted:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +14,7 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.store import Store
+from tests.orchestrator.chaos.drivers import Driver, cluster, lines, sweep_file, until
 
 SMALL = """\
 name: small
@@ -24,6 +28,17 @@ axes:
   method.steps: [1, 3]
 seeds: {start: 2, most: 5}
 budget: {price: {cpu_hour: 0.04}}
+"""
+
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+for cpus in (1, 3):
+    cluster.add_node(num_cpus=cpus)
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
 """
 
 
@@ -72,3 +87,51 @@ def test_another_cluster_is_asked_alone(folder: Path) -> None:
     assert "no room for a trial on 1 node, 1 CPUs" in perturb(
         folder, "--cpus", "1", "--set", "resources.cpus=2"
     )
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a cluster whose head has no CPU, and whose other nodes have one and three."""
+    with cluster(CLUSTER, tmp_path_factory.mktemp("cluster")) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+
+
+def planned(folder: Path, address: str, *words: str) -> dict[str, Any]:
+    """What a plan for a running cluster says of the cost, from a process of its own."""
+    with Driver(folder, "plan", "s.yaml", "--address", address, "--json", *words) as driver:
+        assert driver.wait() == 0, driver.text
+    (said,) = [line for line in driver.text.splitlines() if line.startswith("{")]
+    cost: dict[str, Any] = json.loads(said)["cost"]
+    return cost
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "at_once"),
+    [
+        ("resources.cpus=2", 1),  # the node of three has room for one, that of one for none
+        ("resources.workers=2", 2),  # no node has to hold all of a trial
+        ("resources.cpus=4", 0),  # there are four, on no node
+    ],
+)
+def test_a_running_cluster_is_asked_what_its_nodes_have(
+    tmp_path: Path, address: str, words: str, at_once: int
+) -> None:
+    sweep_file(tmp_path, {"a": ["report:0.5"], "b": ["report:0.4"]})
+    cost = planned(tmp_path, address, "--set", words)
+    assert (cost["at_once"], cost["cluster"]) == (at_once, "3 nodes, 4 CPUs")
+
+
+@pytest.mark.slow
+def test_as_many_trials_run_on_a_cluster_as_the_plan_for_it_says(tmp_path: Path, address: str) -> None:
+    """As many again wait for a slot until the sweep is stopped, and none of them has begun."""
+    log = tmp_path / "began"
+    file = sweep_file(tmp_path, {"a": [f"log:{log}", "sleep:600", "report:0.5"]}, seeds=8)
+    at_once = planned(tmp_path, address)["at_once"]
+    assert at_once == 4
+    with Driver(tmp_path, "run", file, "--address", address, "--no-track") as driver:
+        until(lambda: len(lines(log)) == at_once, driver)
+        driver.signal(signal.SIGTERM)
+        assert driver.wait() == 75, driver.text
+    assert len(lines(log)) == len({key for key, *_ in lines(log)}) == at_once

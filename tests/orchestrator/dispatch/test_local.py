@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from orchestrator.dispatch import local
-
-ROOT = Path(__file__).parents[3]
+from tests.orchestrator.rays import output
 
 SCRIPT = """
 import sys, time
@@ -36,60 +33,29 @@ ray.shutdown()
 
 @pytest.mark.slow
 def test_the_first_trial_finds_a_worker_that_has_imported_torch(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)],
-        cwd=ROOT, env=os.environ | {"RAY_AUTH_MODE": "disabled"}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "ready True {}" in done.stdout
-    assert "known again True" in done.stdout
-
-
-SHORT = """
-import os, sys, time
-from orchestrator.dispatch.local import begin_ray, prompt
-
-os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1"  # as with a searcher
-begin_ray(2, preload=False)()
-import ray
-from ray import tune
-
-def trial(config):
-    time.sleep(0.1)
-    tune.report({"pid": os.getpid()})
-
-with prompt():
-    results = tune.Tuner(
-        trial, param_space={"n": tune.grid_search(list(range(150)))},
-        tune_config=tune.TuneConfig(reuse_actors=True),
-        run_config=tune.RunConfig(storage_path=sys.argv[1], verbose=0),
-    ).fit()
-print("processes", len({one.metrics["pid"] for one in results}))
-ray.shutdown()
-"""
-
-
-@pytest.mark.slow
-def test_an_actor_that_starts_is_waited_for_however_short_trials_are(tmp_path: Path) -> None:
-    """Tune alone ends it for each of the trials that are over before it is up, and one slot idles."""
-    done = subprocess.run(
-        [sys.executable, "-c", SHORT, str(tmp_path)],
-        cwd=ROOT, env=os.environ | {"RAY_AUTH_MODE": "disabled"}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "processes 2" in done.stdout
+    printed = output(SCRIPT, tmp_path)
+    assert "ready True {}" in printed
+    assert "known again True" in printed
 
 
 @pytest.mark.usefixtures("ray_session")
 def test_tune_is_put_back_as_it_was() -> None:
     from ray.air._internal import usage
-    from ray.tune.execution import class_cache
+    from ray.tune.execution import class_cache, tune_controller
 
-    before = usage.tag_callbacks, class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    def insides() -> tuple[object, ...]:
+        controller = tune_controller.TuneController
+        return (
+            usage.tag_callbacks, class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE,
+            controller._maybe_reuse_cached_actor, controller._cleanup_trials, tune_controller._ObjectCache,
+        )  # fmt: skip
+
+    before = insides()
     with local.prompt():
+        assert all(now is not then for now, then in zip(insides(), before, strict=True))
         assert usage.tag_callbacks([]) is False
         assert class_cache.DEFAULT_ENV_VARS == {}
-    assert (usage.tag_callbacks, class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE) == before
+    assert all(now is then for now, then in zip(insides(), before, strict=True))
 
 
 @pytest.mark.usefixtures("ray_session")
