@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from engine.data.base import DataInfo
 from engine.models.base import Shape
 from engine.models.dropout import Dropout
-from engine.models.image import ImageConfig
+from engine.models.image import ImageConfig, pooled
 
 ALIASES = {f"{layer}.{part[0]}": f"{layer}.{part}"
            for layer in ("conv1", "conv2", "fc1", "fc2", "fc3") for part in ("weight", "bias")}  # fmt: skip
@@ -46,8 +46,8 @@ class LeNet5(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """logits_BC of x_BCHW."""
         h_BCHW = self.normalize(x_BCHW)
-        h_BCHW = nn.functional.max_pool2d(self.conv1(h_BCHW).relu(), 2)
-        h_BCHW = nn.functional.max_pool2d(self.conv2(h_BCHW).relu(), 2)
+        h_BCHW = pooled(self.conv1(h_BCHW))
+        h_BCHW = pooled(self.conv2(h_BCHW))
         h_BF = self.fc1(h_BCHW.flatten(1)).relu()
         logits_BC: Tensor = self.fc3(self.dropout(self.fc2(h_BF).relu()))
         return logits_BC

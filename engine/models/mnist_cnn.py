@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from engine.data.base import DataInfo
 from engine.models.base import Shape
 from engine.models.dropout import Dropout
-from engine.models.image import ImageConfig, weights_and_biases
+from engine.models.image import ImageConfig, pooled, weights_and_biases
 from engine.settings import Count
 
 
@@ -37,7 +37,7 @@ class MnistCNN(nn.Module):
         """logits_BC of x_BCHW."""
         h_BCHW = self.normalize(x_BCHW)
         for conv in (self.conv1, self.conv2, self.conv3):
-            h_BCHW = nn.functional.max_pool2d(conv(h_BCHW).relu(), 2)
+            h_BCHW = pooled(conv(h_BCHW))
         logits_BC: Tensor = self.fc2(self.dropout(self.fc1(h_BCHW.flatten(1)).relu()))
         return logits_BC
 

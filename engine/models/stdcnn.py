@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from engine.data.base import DataInfo
 from engine.models.base import Shape
 from engine.models.dropout import Dropout
-from engine.models.image import ImageConfig, Rate, weights_and_biases
+from engine.models.image import ImageConfig, Rate, pooled, weights_and_biases
 
 
 class StdCNN(nn.Module):
@@ -36,9 +36,9 @@ class StdCNN(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """logits_BC of x_BCHW."""
         h_BCHW = self.conv1(self.normalize(x_BCHW)).relu()
-        h_BCHW = nn.functional.max_pool2d(self.conv2(h_BCHW).relu(), 2)
+        h_BCHW = pooled(self.conv2(h_BCHW))
         h_BCHW = self.conv3(h_BCHW).relu()
-        h_BCHW = nn.functional.max_pool2d(self.conv4(h_BCHW).relu(), 2)
+        h_BCHW = pooled(self.conv4(h_BCHW))
         logits_BC: Tensor = self.fc2(self.dropout(self.fc1(h_BCHW.flatten(1)).relu()))
         return logits_BC
 

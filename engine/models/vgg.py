@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from engine.data.base import DataInfo
 from engine.models.base import Shape
 from engine.models.dropout import Dropout
-from engine.models.image import ImageConfig, weights_and_biases
+from engine.models.image import ImageConfig, pooled, weights_and_biases
 from engine.settings import Count, Flag
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -60,13 +60,12 @@ class VGG(nn.Module):
         """logits_BC of x_BCHW."""
         h_BCHW, number = self.normalize(x_BCHW), 0
         for depth in self.blocks:
-            for _ in range(depth):
+            for left in reversed(range(depth)):
                 number += 1
                 h_BCHW = getattr(self, f"conv{number}")(h_BCHW)
                 if self.batch_norm:
                     h_BCHW = getattr(self, f"batchnorm{number}")(h_BCHW)
-                h_BCHW = h_BCHW.relu()
-            h_BCHW = nn.functional.max_pool2d(h_BCHW, 2)
+                h_BCHW = h_BCHW.relu() if left else pooled(h_BCHW)
         h_BF = self.dropout1(self.fc1(h_BCHW.flatten(1)).relu())
         logits_BC: Tensor = self.fc3(self.dropout(self.fc2(h_BF).relu()))
         return logits_BC

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from engine.components import names
 from engine.data.base import DataInfo
 from engine.errors import InputError
 from engine.models.catalog import config, describe
 from engine.models.dropout import masked
-from engine.models.image import ImageConfig, Normalize
+from engine.models.image import ImageConfig, Normalize, pooled
 
 MODELS = [name for name in names("models") if isinstance(config({"name": name}), ImageConfig)]
 MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
@@ -144,3 +145,21 @@ def test_any_number_of_channels_of_one_size() -> None:
 
 def test_any_image() -> None:
     describe({"name": SMALL}).check(DataInfo("image", 10, shape=(1, 28, 28)))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pooling_before_relu_changes_no_value_and_no_gradient(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    h = torch.randn(8, 3, 7, 6).mul(2).round()  # ties, zeros, windows without a positive number
+    h[0, 0, 0, 0], h[1, 0, 0, 0], h[2] = torch.nan, torch.inf, -0.0
+    g = torch.randn(8, 3, 3, 3)
+    found = []
+    for way in (pooled, lambda x: nn.functional.max_pool2d(x.relu(), 2)):
+        x = h.contiguous(memory_format=layout).requires_grad_()
+        y = way(x)
+        found.append((y, *torch.autograd.grad(y, x, g)))
+    (one, slope), (other, wanted) = found
+    assert (int(one.isnan().sum()), int(one.isinf().sum())) == (1, 1)
+    assert slope.count_nonzero() > 100
+    assert torch.equal(one.nan_to_num(-1), other.nan_to_num(-1))
+    assert torch.equal(slope.contiguous().view(torch.int32), wanted.contiguous().view(torch.int32))
