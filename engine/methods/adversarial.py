@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from engine.methods.base import Preset, WeightBlock, pixels, relative
+from pydantic import field_validator
+
+from engine.methods.base import AWP, Preset, WeightBlock, pixels, relative
 from engine.models.base import ModelInfo
 from engine.settings import Count, NonNegative, Positive
 from engine.slots.attack import PIXELS, Attack, Norm, Range
@@ -19,8 +22,8 @@ class Adversarial(Preset):
     Attributes:
         norm, epsilon, steps, step_size, start, start_size, clamp, mode, statistics: as of
             :class:`engine.slots.attack.Attack`.
-        weight: null; AWP (``{kind: relative, gamma: 0.005}``, see :class:`engine.slots.weight.Relative`);
-            or its random control (``{kind: random, gamma: 0.5}``).
+        weight: null; AWP (``{gamma: 0.005}``, see :class:`engine.slots.weight.Relative`; without a ``kind``,
+            what is not written is the preset's own); or its random control (``{kind: random, gamma: 0.5}``).
     """
 
     norm: Norm = "linf"
@@ -33,6 +36,15 @@ class Adversarial(Preset):
     mode: Literal["train", "eval"] = "train"
     statistics: Literal["live", "frozen"] = "live"
     weight: WeightBlock | None = None
+
+    @field_validator("weight", mode="before", json_schema_input_type=WeightBlock | AWP | None)
+    @classmethod
+    def _filled(cls, value: Any) -> Any:
+        """AWP where no kind is written, with the preset's own settings where others are not."""
+        if not isinstance(value, Mapping) or "kind" in value:
+            return value
+        own = cls.model_fields["weight"].default or awp(0.01)
+        return own.model_dump() | dict(value)
 
     def composed(
         self, model: ModelInfo, objective: Objective, against: Literal["labels", "prediction"]

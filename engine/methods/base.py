@@ -136,3 +136,9 @@ WeightBlock = Annotated[
     Discriminator("kind"),
 ]
 """A preset's setting ``weight``: AWP (``kind: relative``) or its random control (``kind: random``)."""
+
+
+class AWP(Relative):
+    """AWP as it may be written in a preset, for the schema: its kind goes without saying."""
+
+    kind: Literal["relative"] = "relative"

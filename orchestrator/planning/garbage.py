@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import atexit
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 USUAL = gc.get_threshold()
 """Objects after which each generation is searched, as Python has them."""
+
+TRITON = "triton._C.libtriton"
 
 SELDOM = (50_000, 20, 100)
 """The same for a command that imports for most of its time."""
@@ -21,7 +24,16 @@ SELDOM = (50_000, 20, 100)
 def hasten() -> None:
     """Let a command begin and end sooner: it is searched seldom, and not at its end."""
     gc.set_threshold(*SELDOM)
-    atexit.register(gc.freeze)
+    atexit.register(_keep)
+
+
+def _keep() -> None:
+    """Leave what there is to the process's end, which frees it all at once.
+
+    Not where torch's compiler has loaded triton: its bindings report in thirty lines what of theirs is kept.
+    """
+    if TRITON not in sys.modules:
+        gc.freeze()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.planning.garbage import SELDOM, USUAL, hasten, imports, settled, unsearched
+from orchestrator.planning.garbage import SELDOM, TRITON, USUAL, hasten, imports, settled, unsearched
 
 
 def test_what_is_there_is_left_alone_for_as_long() -> None:
@@ -78,3 +78,15 @@ many = [[] for _ in range(10_000)]
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"{SELDOM} 0", "True"]
+
+
+def test_a_command_that_has_loaded_the_compiler_ends_without_a_report_of_leaks() -> None:
+    pytest.importorskip(TRITON)
+    script = f"""
+from orchestrator.planning.garbage import hasten
+hasten()
+import torchvision, sys
+assert {TRITON!r} in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
