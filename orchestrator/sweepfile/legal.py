@@ -21,13 +21,16 @@ def schema_of(model: type[BaseModel]) -> Schema:
 def at(root: Schema, loc: Loc) -> Schema | None:
     """The part of a schema that describes the value at a place; None where there is none.
 
+    The place may name the branch of a union as pydantic does: by the ``kind`` of its mapping.
+
     >>> from engine.methods.dropattack import Config
     >>> at(schema_of(Config), ("epsilon", "input"))["minimum"]
     0
     """
     places = _variants(root, root)
     for part in loc:
-        places = [v for place in places for inner in _inside(place, part) for v in _variants(inner, root)]
+        inside = [v for place in places for inner in _inside(place, part) for v in _variants(inner, root)]
+        places = inside or _branch(places, part)
     return {"anyOf": places} if len(places) > 1 else places[0] if places else None
 
 
@@ -70,6 +73,14 @@ def _inside(schema: Schema, part: str | int) -> list[Schema]:
     else:
         inner = schema.get("properties", {}).get(part) or schema.get("additionalProperties")
     return [inner] if isinstance(inner, dict) else []
+
+
+def _branch(places: list[Schema], tag: str | int) -> list[Schema]:
+    """The mappings of this kind; where none has it, those of a union that go without a kind."""
+    kinds = [(place, place.get("properties", {}).get("kind", {}).get("const")) for place in places]
+    tagged = [place for place, kind in kinds if kind == tag]
+    untagged = [place for place, kind in kinds if kind is None and "properties" in place]
+    return tagged or (untagged if len(untagged) < len(places) else [])
 
 
 def _describe(schema: Schema, root: Schema) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from orchestrator.planning.job import stop_flag
+from orchestrator.records.store import Store
 from orchestrator.sweepfile.sweep import Sweep, from_dict
 
 TRIAL: dict[str, Any] = {
@@ -69,3 +74,18 @@ def scripted(*scripts: Sequence[str], **changes: Any) -> Sweep:
         "reports": [{"table": "points"}],
     }
     return from_dict(content | changes, PLUGINS)
+
+
+@contextmanager
+def stopped_once(reached: Path, store: Store, name: str) -> Iterator[None]:
+    """Inside, the sweep is stopped as ``perturb stop`` does as soon as a file is there."""
+
+    def stop() -> None:
+        while not reached.exists():
+            time.sleep(0.02)
+        store.put(stop_flag(name), b"")
+
+    thread = threading.Thread(target=stop, daemon=True)
+    thread.start()
+    yield
+    thread.join()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import threading
-import time
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ from engine.report import Event, Signal
 from engine.train import train
 from orchestrator.driver import run
 from orchestrator.options import Ended, Options
-from orchestrator.planning.job import stop_flag
 from orchestrator.planning.plan import plan
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
@@ -28,7 +25,7 @@ from orchestrator.records.store import Store
 from orchestrator.records.verify import verify
 from orchestrator.sweepfile.problems import SweepError
 from orchestrator.sweepfile.sweep import Sweep, from_dict
-from tests.orchestrator.sweeps import PLUGINS
+from tests.orchestrator.sweeps import PLUGINS, stopped_once
 
 EPOCHS = 6
 NAME = "method.epsilon"
@@ -292,15 +289,8 @@ def test_a_drained_population_goes_on_with_its_settings(tmp_path: Path) -> None:
     trial["model"] = {"name": "scripted", "script": [*script, *[f"learn:{NAME}"] * (EPOCHS - 3)]}
     sweep = population(trial=trial)
 
-    def drain() -> None:
-        while not reached.exists():
-            time.sleep(0.02)
-        store.put(stop_flag(sweep.name), b"")
-
-    thread = threading.Thread(target=drain, daemon=True)
-    thread.start()
-    ended = ran(sweep, tmp_path / "store")
-    thread.join()
+    with stopped_once(reached, store, sweep.name):
+        ended = ran(sweep, tmp_path / "store")
     assert ended.exit_code == 75
     assert ended.counts["done"] == 0
     assert all(store.exists(f"checkpoints/{job.key}/member-2.pt") for job in plan(sweep, Ledger(store)).jobs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,12 @@ import pytest
 
 from orchestrator.driver import run
 from orchestrator.options import Ended, Options
-from orchestrator.planning.job import stop_flag
 from orchestrator.planning.plan import plan
 from orchestrator.records.ledger import Ledger
 from orchestrator.records.row import Row
 from orchestrator.records.store import Store
 from orchestrator.sweepfile.sweep import Sweep
-from tests.orchestrator.sweeps import scripted
+from tests.orchestrator.sweeps import scripted, stopped_once
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.slow]
 
@@ -116,15 +114,9 @@ def test_trials_that_are_paused_when_the_sweep_is_drained_are_not_judged(tmp_pat
     reached, store = tmp_path / "reached", Store(tmp_path / "store")
     sweep = hyperband(THIRD + 5, [f"log:{reached}", "sleep:2", *["report:0.1"] * EPOCHS])
 
-    def drain() -> None:
-        while not reached.exists():
-            time.sleep(0.02)
-        store.put(stop_flag(sweep.name), b"")
-
-    thread = threading.Thread(target=drain, daemon=True)
-    thread.start()
     began = time.monotonic()
-    ended = ran(sweep, tmp_path / "store")
+    with stopped_once(reached, store, sweep.name):
+        ended = ran(sweep, tmp_path / "store")
     assert time.monotonic() - began < 60
     assert ended.exit_code == 75
     found = rows(sweep, tmp_path / "store")

@@ -14,11 +14,13 @@ from engine.components import find, names
 from engine.config import Trial
 from engine.distributed import Workers
 from engine.identity import canonical
+from engine.methods.adversarial import awp
 from engine.methods.base import Preset
 from engine.models.base import INPUT, ModelInfo
 from engine.models.catalog import describe
 from engine.slots.ascent import InputAscent
 from engine.slots.slots import Slots
+from engine.slots.weight import Relative
 from engine.state import State
 from engine.step import Stepper
 from tests.engine.methods.curves import ROUGH, trained
@@ -146,6 +148,24 @@ def test_the_input_of_a_text_is_its_embedding(pattern: str, input_as: str, targe
 
 def test_standard_is_empty() -> None:
     assert preset("standard").slots(IMAGES) == Slots()
+
+
+@pytest.mark.parametrize(
+    ("method", "wanted"),
+    [
+        ({"name": "at_awp", "weight": {"gamma": 0.02}}, awp(0.02)),
+        ({"name": "trades_awp", "weight": {"gamma": 0.02}}, awp(0.02, warmup=10)),
+        ({"name": "mart_awp", "weight": {}}, awp(0.005)),
+        ({"name": "at", "weight": {"gamma": 0.02}}, awp(0.02)),
+        ({"name": "trades_awp", "weight": {"kind": "relative", "gamma": 0.02}}, awp(0.02)),
+    ],
+)
+def test_what_is_not_written_of_a_weight_perturbation_is_the_presets_own(
+    method: dict[str, Any], wanted: Relative
+) -> None:
+    """With a ``kind`` it is written out: nothing is the preset's."""
+    trial = Trial.model_validate({"data": "digits", "model": "lenet5_8x8", "method": method, "epochs": 1})
+    assert trial.method.weight == wanted  # type: ignore[union-attr]
 
 
 # train.loss of five epochs on 300 digits with one thread on an x86-64 CPU. Instruction sets differ in how

@@ -293,3 +293,29 @@ def test_rendering_without_a_file() -> None:
     problem = Problem(("axes", "method.p", 1), "2 is not legal: a number in [0, 1]")
     assert Source().render(problem) == "axes.method.p: 2 is not legal: a number in [0, 1]"
     assert show("x" * 100).endswith("...")
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (
+            "{name: at_awp, weight: {gama: 1}}",
+            "weight.gama: unknown setting of at_awp; did you mean 'gamma'?",
+        ),
+        ("{name: at_awp, weight: {gamma: -1}}", "weight.gamma: -1 is not legal: a number >= 0"),
+        (
+            "{name: at_awp, weight: {kind: random, p: 1}}",
+            "weight.p: unknown setting of at_awp; known: decay_at, gamma, kind, targets, warmup",
+        ),
+        (
+            "{input: {kind: attack, stps: 1}}",
+            "input.stps: unknown setting; did you mean 'steps'? known: against,",
+        ),
+        ("{input: {targets: [input], epsilon: 1, p: 3}}", "input.p: 3 is not legal: a number in [0, 1]"),
+        ("{weight: {targets: [fc1.w]}}", "weight.epsilon: is missing: a number >= 0"),
+    ],
+)
+def test_a_slot_is_told_by_the_settings_of_its_kind(tmp_path: Path, method: str, said: str) -> None:
+    text = f"name: slots\ntrial: {{data: digits, model: lenet5_8x8, method: {method}}}\n"
+    (found,) = problems(tmp_path, text)
+    assert found.startswith(f"sweep.yaml:2: trial.method.{said}")

@@ -36,6 +36,7 @@ def test_sweeps_fit_the_schema(schema: dict[str, Any], path: Path) -> None:
         (("trial", "data"), "digit"),
         (("trial", "method"), {"name": "dropattack", "gamma": 1}),
         (("trial", "method"), {"name": "dropattack", "p": 1.5}),
+        (("trial", "method"), {"name": "at_awp", "weight": {"gama": 0.01}}),
         (("trial", "optimizer"), {"name": "adam", "lr": -1}),
         (("axes", "method.p"), []),
         (("metric", "name"), "val.acuracy"),
@@ -51,6 +52,15 @@ def test_bad_files_do_not(schema: dict[str, Any], place: tuple[str, ...], value:
     inner[last] = value
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(content, schema)
+
+
+@pytest.mark.parametrize("weight", [{"gamma": 0.01}, {"kind": "random"}, None])
+def test_a_weight_perturbation_fits_with_and_without_its_kind(
+    schema: dict[str, Any], weight: dict[str, Any] | None
+) -> None:
+    content = read(SWEEPS / "quickstart.yaml").content
+    content["trial"]["method"] = {"name": "at_awp", "weight": weight}
+    jsonschema.validate(content, schema)
 
 
 def test_components_are_named_and_described(schema: dict[str, Any]) -> None:
