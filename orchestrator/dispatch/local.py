@@ -2,7 +2,7 @@
 
 A worker process needs about four seconds for its imports, of which torch takes two. A Ray started here starts
 a process for each CPU at once; these import what trials need while the driver gets ready, and Tune's first
-actors get them. That takes liberties with Ray's insides, in :func:`prompt`.
+actors get them. That takes liberties with Ray's insides, in :func:`prompt` and :func:`_spared`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "worker died or was killed|no
 
 PRELOADED = "orchestrator.dispatch.preload"
 """What workers of a Ray started here import while they wait for their first trial."""
+
+Patch = tuple[Any, str, Any]
+"""Where, the name of an attribute, and what stands there instead."""
 
 _starting = threading.Lock()
 _started = ""
@@ -61,8 +64,9 @@ def start_ray(address: str | None, cpus: int | None, packages: list[str], preloa
                 os.environ.setdefault("RAY_preload_python_modules", PRELOADED)
                 # Ray ends workers that wait for a second; a trial that finds none waits four for a new one.
                 os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "60000")
-            # never one that happens to run here
-            ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)
+            with _replaced(_spared()):
+                # never one that happens to run here
+                ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)
             _started = ray.get_runtime_context().gcs_address
         else:
             try:
@@ -107,11 +111,30 @@ def prompt() -> Iterator[None]:
     from ray.air._internal import usage
     from ray.tune.execution import class_cache, tune_controller
 
-    wanted: list[tuple[Any, str, Any]] = [(usage, "tag_callbacks", lambda callbacks: False)]
+    wanted: list[Patch] = [(usage, "tag_callbacks", lambda callbacks: False)]
     if ray.get_runtime_context().gcs_address == _started:
         wanted += [(class_cache, "DEFAULT_ENV_VARS", {}), (class_cache, "ENV_VARS_TO_PROPAGATE", set())]
     wanted = [(place, name, value) for place, name, value in wanted if hasattr(place, name)]
-    wanted += thrifty(tune_controller)
+    with _replaced(wanted + thrifty(tune_controller)):
+        yield
+
+
+def _spared() -> list[Patch]:
+    """What a Ray started here can do without: three processes that import Ray for a second, to no purpose.
+
+    They are the web server of a dashboard that is switched off, for which Ray waits before it starts what
+    trials run in and again when it ends; the monitor that would add nodes; and what would copy the workers'
+    output to the driver.
+    """
+    from ray._private.node import Node
+
+    names = ("start_api_server", "start_monitor", "start_log_monitor")
+    return [(Node, name, lambda *_, **__: None) for name in names if hasattr(Node, name)]
+
+
+@contextmanager
+def _replaced(wanted: list[Patch]) -> Iterator[None]:
+    """Attributes replaced inside the block."""
     before = [(place, name, getattr(place, name)) for place, name, _ in wanted]
     try:
         for place, name, value in wanted:

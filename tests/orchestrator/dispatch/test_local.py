@@ -25,6 +25,8 @@ def trial(config):
 
 with prompt():
     results = tune.Tuner(trial, run_config=tune.RunConfig(storage_path=sys.argv[1], verbose=0)).fit()
+started = set(ray._private.worker._global_node.all_processes) - {"reaper"}
+print("processes", sorted(started))
 print("ready", results[0].metrics["ready"], results[0].metrics["env"])
 print("known again", begin_ray(2, preload=True)() is None)
 ray.shutdown()
@@ -36,6 +38,7 @@ def test_the_first_trial_finds_a_worker_that_has_imported_torch(tmp_path: Path) 
     printed = output(SCRIPT, tmp_path)
     assert "ready True {}" in printed
     assert "known again True" in printed
+    assert "processes ['gcs_server', 'raylet']" in printed, "none of a dashboard that is off"
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -65,6 +68,18 @@ def test_workers_of_another_ray_get_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(local, "_started", "elsewhere:1")
     with local.prompt():
         assert class_cache.DEFAULT_ENV_VARS
+
+
+def test_what_ray_is_spared_it_has_again_for_others() -> None:
+    from ray._private.node import Node
+
+    before = [getattr(Node, name) for _, name, _ in local._spared()]
+    assert len(before) == 3, "all are there in this version"
+    with local._replaced(local._spared()):
+        assert all(
+            getattr(Node, name) is not was for was, (_, name, _) in zip(before, local._spared(), strict=True)
+        )
+    assert [getattr(Node, name) for _, name, _ in local._spared()] == before
 
 
 def test_what_ray_raised_is_raised_where_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
