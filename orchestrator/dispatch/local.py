@@ -122,13 +122,17 @@ def prompt() -> Iterator[None]:
 def _spared() -> list[Patch]:
     """What a Ray started here can do without: three processes that import Ray for a second, to no purpose.
 
-    They are the web server of a dashboard that is switched off, for which Ray waits before it starts what
-    trials run in and again when it ends; the monitor that would add nodes; and what would copy the workers'
-    output to the driver.
+    They are the monitor that would add nodes, what would copy the workers' output to the driver, and the web
+    server of a dashboard that is switched off, for which Ray waits before it starts what trials run in and
+    again when it ends. Where the dashboard's packages are installed each node looks for that server every
+    second, and it stays.
     """
     from ray._private.node import Node
+    from ray._private.utils import get_dashboard_dependency_error
 
-    names = ("start_api_server", "start_monitor", "start_log_monitor")
+    names = ["start_monitor", "start_log_monitor"]
+    if get_dashboard_dependency_error() is not None:
+        names.append("start_api_server")
     return [(Node, name, lambda *_, **__: None) for name in names if hasattr(Node, name)]
 
 

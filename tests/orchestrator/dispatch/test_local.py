@@ -25,8 +25,7 @@ def trial(config):
 
 with prompt():
     results = tune.Tuner(trial, run_config=tune.RunConfig(storage_path=sys.argv[1], verbose=0)).fit()
-started = set(ray._private.worker._global_node.all_processes) - {"reaper"}
-print("processes", sorted(started))
+print("monitors", {"monitor", "log_monitor"} & set(ray._private.worker._global_node.all_processes))
 print("ready", results[0].metrics["ready"], results[0].metrics["env"])
 print("known again", begin_ray(2, preload=True)() is None)
 ray.shutdown()
@@ -38,7 +37,7 @@ def test_the_first_trial_finds_a_worker_that_has_imported_torch(tmp_path: Path) 
     printed = output(SCRIPT, tmp_path)
     assert "ready True {}" in printed
     assert "known again True" in printed
-    assert "processes ['gcs_server', 'raylet']" in printed, "none of a dashboard that is off"
+    assert "monitors set()" in printed
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -70,16 +69,22 @@ def test_workers_of_another_ray_get_the_environment(monkeypatch: pytest.MonkeyPa
         assert class_cache.DEFAULT_ENV_VARS
 
 
-def test_what_ray_is_spared_it_has_again_for_others() -> None:
-    from ray._private.node import Node
+@pytest.mark.parametrize("missing", [None, ImportError("no aiohttp_cors")])
+def test_ray_is_spared_processes_and_has_them_again(
+    monkeypatch: pytest.MonkeyPatch, missing: ImportError | None
+) -> None:
+    from ray._private import node, utils
 
-    before = [getattr(Node, name) for _, name, _ in local._spared()]
-    assert len(before) == 3, "all are there in this version"
-    with local._replaced(local._spared()):
-        assert all(
-            getattr(Node, name) is not was for was, (_, name, _) in zip(before, local._spared(), strict=True)
-        )
-    assert [getattr(Node, name) for _, name, _ in local._spared()] == before
+    monkeypatch.setattr(utils, "get_dashboard_dependency_error", lambda: missing)
+    wanted = local._spared()
+    names = {"start_monitor", "start_log_monitor", *(["start_api_server"] if missing else [])}
+    assert {name for _, name, _ in wanted} == names, (
+        "where a dashboard could be, its agents look for its server"
+    )
+    before = {name: getattr(node.Node, name) for name in names}
+    with local._replaced(wanted):
+        assert all(getattr(node.Node, name) is not was for name, was in before.items())
+    assert {name: getattr(node.Node, name) for name in names} == before
 
 
 def test_what_ray_raised_is_raised_where_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
