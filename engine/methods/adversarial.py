@@ -43,7 +43,7 @@ class Adversarial(Preset):
         """AWP where no kind is written, with the preset's own settings where others are not."""
         if not isinstance(value, Mapping) or "kind" in value:
             return value
-        own = cls.model_fields["weight"].default or awp(0.01)
+        own = cls.model_fields["weight"].default or AWP()
         return own.model_dump() | dict(value)
 
     def composed(

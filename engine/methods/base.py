@@ -139,6 +139,6 @@ WeightBlock = Annotated[
 
 
 class AWP(Relative):
-    """AWP as it may be written in a preset, for the schema: its kind goes without saying."""
+    """AWP as it may be written in a preset, where its kind goes without saying."""
 
     kind: Literal["relative"] = "relative"

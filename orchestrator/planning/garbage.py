@@ -16,6 +16,7 @@ USUAL = gc.get_threshold()
 """Objects after which each generation is searched, as Python has them."""
 
 TRITON = "triton._C.libtriton"
+"""What torch's compiler loads of triton."""
 
 SELDOM = (50_000, 20, 100)
 """The same for a command that imports for most of its time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,13 +78,18 @@ def scripted(*scripts: Sequence[str], **changes: Any) -> Sweep:
 @contextmanager
 def stopped_once(reached: Path, store: Store, name: str) -> Iterator[None]:
     """Inside, the sweep is stopped as ``perturb stop`` does as soon as a file is there."""
+    over = threading.Event()  # a sweep that never makes the file fails its test, not hangs it
 
     def stop() -> None:
-        while not reached.exists():
-            time.sleep(0.02)
-        store.put(stop_flag(name), b"")
+        while not over.wait(0.02):
+            if reached.exists():
+                store.put(stop_flag(name), b"")
+                return
 
     thread = threading.Thread(target=stop, daemon=True)
     thread.start()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
